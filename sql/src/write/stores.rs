@@ -29,8 +29,8 @@ macro_rules! move_plain_files {
     };
 }
 
-/// Locations that a check found gone, and that another host does not bring back: a listing of the store lacks the package,
-/// or another package is, or was later, at their path.
+/// Locations that a check found gone, and that another host does not bring back: a listing of the store lacks the
+/// package, or another package is, or was later, at their path.
 const GONE_ANYWHERE: &str = "select l.path_hash, l.package_id from locations l where l.store_id = ? and l.gone_at is \
      not null and l.check_result = 'gone' and (exists (select 1 from locations o where o.store_id = l.store_id and \
      o.path_hash = l.path_hash and o.package_id <> l.package_id and (o.gone_at is null or (o.check_result = 'gone' and \
@@ -41,8 +41,8 @@ const GONE_ANYWHERE: &str = "select l.path_hash, l.package_id from locations l w
      l.store_id and m.ended_at is null)))";
 
 impl Index {
-    /// Adds a store, or changes the one with that name. If its archives are at another URL or directory now, what checks
-    /// found at the former one is forgotten: what they found gone is present until the next check.
+    /// Adds a store, or changes the one with that name. If its archives are at another URL or directory now, what
+    /// checks found at the former one is forgotten: what they found gone is present until the next check.
     pub async fn add_store(&self, store: &NewStore) -> Result<Store> {
         let root = match &store.root {
             Some(root) => Some(root.to_str().ok_or_else(|| Error::Value {

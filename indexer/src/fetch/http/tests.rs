@@ -394,8 +394,9 @@ async fn a_list_names_hosts_with_public_addresses_alone() {
 async fn a_server_that_is_started_again_costs_time_and_one_that_stays_away_ends_the_fetch() {
     let archive = Archive::fixture();
     let port = compat_tests::process::free_port();
-    let mirrors = || Mirrors::of_base(&network(limits()), &store(false), &format!("http://127.0.0.1:{port}")).unwrap();
-    let fetcher = Fetcher::new(mirrors());
+    let url = format!("http://127.0.0.1:{port}");
+    let mirrors = |limits| Mirrors::of_base(&network(limits), &store(false), &url).unwrap();
+    let fetcher = Fetcher::new(mirrors(limits()));
     let began = Instant::now();
     let error = fetcher.header(NAME, archive.hint()).await.unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::Down, "{error}");
@@ -412,7 +413,8 @@ async fn a_server_that_is_started_again_costs_time_and_one_that_stays_away_ends_
             let _ = stream.write_all(&bytes);
         })
     });
-    let fetched = Fetcher::new(mirrors()).header(NAME, archive.hint()).await.unwrap();
+    let patient = NetworkLimits { down_timeout: Duration::from_secs(60), ..limits() };
+    let fetched = Fetcher::new(mirrors(patient)).header(NAME, archive.hint()).await.unwrap();
     assert_eq!(fetched.bytes, archive.header());
     drop(starting.join().unwrap());
 }
