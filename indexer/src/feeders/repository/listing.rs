@@ -87,6 +87,7 @@ pub(crate) struct Listing {
     /// True if it is not known which package a refused entry is: it may be any that seems to be missing.
     is_incomplete: bool,
     /// Packages that are new at their paths, or not read far enough. Each is freed when it is imported.
+    #[expect(clippy::vec_box, reason = "a growing vector of the packages themselves takes twice the memory")]
     pub(crate) new: Vec<Box<ListedArchive>>,
     pub(crate) refused: Vec<Refused>,
     /// Number of packages listed, without duplicates and refused ones.
@@ -103,6 +104,7 @@ pub(crate) struct Work {
     /// Known packages at another place.
     pub(crate) located: Vec<PackageLocation>,
     /// Packages whose header has to be read, or whose claims are inserted.
+    #[expect(clippy::vec_box, reason = "a growing vector of the packages themselves takes twice the memory")]
     pub(crate) unread: Vec<Box<ListedArchive>>,
     /// Known packages whose membership begins, with a path.
     pub(crate) marks: Vec<(i64, PathHash)>,

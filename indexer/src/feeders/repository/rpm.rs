@@ -32,6 +32,7 @@ pub(crate) fn check_filelists(file: &mut ListingFile, stop: &Stop) -> repodata::
 ///
 /// # Errors
 /// If the document is broken.
+#[expect(clippy::vec_box, reason = "as the listing has them")]
 pub(crate) fn add_filelists(
     file: &mut ListingFile,
     unread: Vec<Box<ListedArchive>>,
