@@ -47,6 +47,38 @@ fn one_repository_that_fails_does_not_stop_the_others_and_places_are_checked_las
 }
 
 #[test]
+fn a_repository_whose_keys_or_values_are_refused_does_not_stop_the_others() {
+    let site = tempfile::tempdir().unwrap();
+    for path in ["first", "second", "third"] {
+        fixtures::copy(&fixtures::rpms("server"), &site.path().join(path));
+        Repository::at(&site.path().join(path));
+    }
+    std::fs::write(site.path().join("first/repodata/repomd.xml.asc"), "no signature").unwrap();
+    let server = StaticServer::start(site.path());
+    let (index, own) = (Sqlite::empty(), tempfile::tempdir().unwrap());
+    let key = own.path().join("key");
+    std::fs::write(&key, "no key").unwrap();
+    let text = format!(
+        "[check]\nbudget = \"0s\"\n\n[[store]]\nname = \"site\"\ntier = \"mirror\"\nurl = \"{}\"\n\n\
+         [[repository]]\nname = \"first\"\nstore = \"site\"\npath = \"first\"\nkeys = [\"{}\"]\n\n\
+         [[repository]]\nname = \"second\"\nstore = \"site\"\npath = \"second\"\ndistro = \"{}\"\n\n\
+         [[repository]]\nname = \"third\"\nstore = \"site\"\npath = \"third\"\n",
+        server.url(),
+        key.display(),
+        "d".repeat(300)
+    );
+    let file = own.path().join("indexer.toml");
+    std::fs::write(&file, text).unwrap();
+    let arguments = ["repo", "--all", "--config", file.to_str().unwrap()];
+    let run = run_import(&index, &arguments).expect(1).mentions(&["public key", "at most 255 bytes of distro"]);
+    let outcomes: Vec<String> =
+        (0..3).map(|at| run.json()["repositories"][at]["outcome"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(outcomes, ["refused", "refused", "imported"]);
+    let names = rows(&index, "select name, error is null from repositories order by name");
+    assert_eq!(names, ["first|0", "third|1"]);
+}
+
+#[test]
 fn an_import_that_is_stopped_marks_nothing_and_goes_on_later() {
     let repository = Repository::of_rpms(&fixtures::rpms("server"));
     let server = StaticServer::start(repository.path());

@@ -292,6 +292,30 @@ fn a_base_url_with_a_signature_is_verified() {
 }
 
 #[test]
+fn a_list_that_is_refused_at_first_is_in_the_status() {
+    let (lists, index) = (Lists::start(), Sqlite::empty());
+    let (repository, good) = mirror(6);
+    let store = ["store", "add", "fedora", "--tier", "mirror", "--url", &good.url(), "--allow-private"];
+    run_import(&index, &store).expect(0);
+    let url = format!("{}/metalink", lists.server.url());
+    let authority = lists.certificates.authority();
+    let import = || {
+        let arguments = ["repo", &url, "--name", "tested", "--store", "fedora"];
+        run_import_in(&[("SSL_CERT_FILE", authority.as_path())], &index, &arguments)
+    };
+    import().expect(1).mentions(&["404"]);
+    let status = run_import(&index, &["status"]).expect(0).json();
+    assert!(status["repositories"][0]["error"].as_str().unwrap().contains("404"), "{status}");
+    // No mirror is below the store, and no path was given.
+    lists.publish("metalink", &Metalink::of(&repository.repomd()).with_mirror("http://127.0.0.2:1").text());
+    import().expect(2).mentions(&["--path"]);
+    assert!(rows(&index, "select error from repositories")[0].contains("--path"));
+    lists.publish("metalink", &Metalink::of(&repository.repomd()).with_mirror(&good.url()).text());
+    import().expect(0);
+    assert_eq!(rows(&index, "select path, error is null from repositories"), ["|1"]);
+}
+
+#[test]
 fn a_broken_list_is_refused_and_names_the_cause() {
     let (lists, index) = (Lists::start(), Sqlite::empty());
     for (name, text) in [

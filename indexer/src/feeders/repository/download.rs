@@ -7,6 +7,7 @@ use http_client::begins_page;
 use repodata::Checksum;
 use repodata::checksum::{Hasher, Kind};
 
+use super::is_of_value;
 use crate::fetch::failure::{FetchError, FetchErrorKind};
 use crate::fetch::http::{Fetcher, SmallFile};
 use crate::report::failure::CommandFailure;
@@ -45,13 +46,16 @@ impl From<FetchError> for RefreshError {
 
 impl From<CommandFailure> for RefreshError {
     fn from(failure: CommandFailure) -> Self {
-        Self::Command(failure)
+        match failure {
+            CommandFailure::Index(error) => error.into(),
+            failure => Self::Command(failure),
+        }
     }
 }
 
 impl From<sql::Error> for RefreshError {
     fn from(error: sql::Error) -> Self {
-        Self::Command(error.into())
+        if is_of_value(&error) { Self::Refused(error.to_string()) } else { Self::Command(error.into()) }
     }
 }
 

@@ -99,13 +99,16 @@ impl Refresher {
             Ok(()) => {}
             Err(RefreshError::Stopped) => summary.outcome = RepositoryOutcome::Interrupted,
             Err(RefreshError::Inconsistent(text) | RefreshError::Refused(text)) => {
-                if let Some(Repository { id, .. }) = repository {
-                    self.index.fail_listing(id, &text, now()).await?;
-                }
+                self.record_failure(plan, repository, &text).await?;
                 summary.outcome = RepositoryOutcome::Refused;
                 summary.error = Some(text);
             }
-            Err(RefreshError::Command(failure)) => return Err(failure),
+            Err(RefreshError::Command(failure)) => {
+                if let CommandFailure::Usage(text) = &failure {
+                    self.record_failure(plan, repository, text).await?;
+                }
+                return Err(failure);
+            }
         }
         let refused = progress.take_deferred();
         summary.add(&progress.summary, refused);
@@ -126,7 +129,8 @@ impl Refresher {
             None => {
                 let mut known = self.index.repositories().await?.into_iter();
                 let known = known.find(|known| known.name == plan.name && known.store_id == plan.store.id);
-                known.map(|known| known.path)
+                // The empty path of one that was never read stands for an unknown one.
+                known.filter(|known| known.refreshed_at.is_some() || !known.path.is_empty()).map(|known| known.path)
             }
         };
         // Before anything is fetched, so that a failure is in the index.
@@ -174,6 +178,27 @@ impl Refresher {
         )))
     }
 
+    /// Records why a refresh failed. A repository whose path is not known yet is added with an empty one.
+    async fn record_failure(&self, plan: &Plan, added: Option<Repository>, error: &str) -> sql::Result<()> {
+        let id = match added {
+            Some(added) => added.id,
+            None => {
+                let known = self.index.repositories().await?.into_iter().find(|known| known.name == plan.name);
+                let added = match known {
+                    Some(known) => Ok(known),
+                    None => self.add_repository(plan, String::new()).await,
+                };
+                match added {
+                    Ok(added) => added.id,
+                    // There is no row that could have the error.
+                    Err(refused) if is_of_value(&refused) => return Ok(()),
+                    Err(failed) => return Err(failed),
+                }
+            }
+        };
+        self.index.fail_listing(id, error, now()).await
+    }
+
     async fn add_repository(&self, plan: &Plan, path: String) -> sql::Result<Repository> {
         let Plan { name, url, format, distro, .. } = plan;
         let (name, url, distro) = (name.clone(), url.clone(), distro.clone());
@@ -181,6 +206,11 @@ impl Refresher {
             .add_repository(&NewRepository { name, store_id: plan.store.id, path, url, format: *format, distro })
             .await
     }
+}
+
+/// True if the index refuses a value, and nothing is wrong with the index.
+pub(crate) fn is_of_value(error: &sql::Error) -> bool {
+    matches!(error, sql::Error::Value { .. } | sql::Error::TooLong { .. })
 }
 
 /// Returns the path below the store that a mirror states which is the store itself.

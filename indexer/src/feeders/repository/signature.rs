@@ -14,7 +14,6 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::download::RefreshError;
-use crate::report::failure::CommandFailure;
 
 mod keys;
 mod status;
@@ -70,8 +69,8 @@ enum SignatureError {
 impl From<SignatureError> for RefreshError {
     fn from(error: SignatureError) -> Self {
         match error {
-            SignatureError::NotGood { .. } => Self::Refused(error.to_string()),
-            error => Self::Command(CommandFailure::local(error)),
+            SignatureError::Local(error) => error.into(),
+            error => Self::Refused(error.to_string()),
         }
     }
 }
@@ -79,8 +78,8 @@ impl From<SignatureError> for RefreshError {
 /// Checks a detached signature, armored or binary, of a document. Messages call it `name`.
 ///
 /// # Errors
-/// [`RefreshError::Refused`] unless one of the keys made it, and neither key nor signature has expired or was revoked;
-/// [`RefreshError::Command`] if a file with keys cannot be read, or there is no gpgv.
+/// [`RefreshError::Refused`] unless one of the keys made it, and neither key nor signature has expired or was revoked,
+/// if a file with keys cannot be read, and if there is no gpgv; [`RefreshError::Command`] if the disk fails.
 pub(super) async fn check(
     key_files: &[PathBuf],
     name: &str,

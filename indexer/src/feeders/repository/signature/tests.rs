@@ -115,9 +115,7 @@ async fn other_signatures_are_refused() {
     assert!(detached(&[keys[0].clone(), other.key_file(&[])], TEXT, &both).await.is_ok());
     let missing = detached(&[PathBuf::from("/nowhere/key")], TEXT, &signature).await.unwrap_err();
     assert!(
-        missing.starts_with(
-            "command: /nowhere/key: expected a file with public keys of at most 16 MiB, found No such file"
-        )
+        missing.starts_with("/nowhere/key: expected a file with public keys of at most 16 MiB, found No such file")
     );
 }
 
