@@ -52,7 +52,7 @@ impl From<FetchError> for io::Error {
 pub(super) struct Failure {
     pub(super) kind: FailureKind,
     pub(super) text: String,
-    /// True if the connection stands and nothing came on it for too long.
+    /// True if the connection stands and nothing, or too little, came on it for too long.
     pub(super) is_stalled: bool,
 }
 
@@ -84,7 +84,7 @@ impl Failure {
         Self::new(FailureKind::Passing { retry_after: None }, text)
     }
 
-    /// The same, because nothing came for too long.
+    /// The same, because nothing, or too little, came for too long.
     pub(super) fn stalled(self) -> Self {
         Self { is_stalled: true, ..self }
     }

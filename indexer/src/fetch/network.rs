@@ -21,7 +21,7 @@ pub(crate) struct NetworkLimits {
     pub(crate) connect_timeout: Duration,
     /// Longest time until an answer begins, and between two parts of its body.
     pub(crate) stall_timeout: Duration,
-    /// Time after which a body must have had [`Self::MIN_RATE`] on average.
+    /// Time that a body may take beside the time that its bytes take at [`Self::MIN_RATE`].
     pub(crate) slow_timeout: Duration,
     /// Time without any answer of any mirror after which a repository is given up.
     pub(crate) down_timeout: Duration,
@@ -36,8 +36,8 @@ pub(crate) struct NetworkLimits {
 }
 
 impl NetworkLimits {
-    /// Minimum rate of a body in bytes per second.
-    pub(crate) const MIN_RATE: u64 = 1024;
+    /// Minimum rate of a host in bytes per second, which the bodies that are under way share.
+    pub(crate) const MIN_RATE: u64 = 50 << 10;
 }
 
 impl Default for NetworkLimits {

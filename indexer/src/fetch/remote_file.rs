@@ -16,6 +16,8 @@ use crate::fetch::response::{self, Ask, Body};
 
 /// Maximum number of transfers of one file that broke off.
 const MAX_BROKEN_OFF: u32 = 64;
+/// Maximum number of transfers of one file that stalled or were too slow.
+const MAX_STALLED: u32 = 6;
 
 /// A file of the mirrors from some byte on. Goes on where a transfer broke off.
 pub(crate) struct RemoteFile {
@@ -30,6 +32,8 @@ pub(crate) struct RemoteFile {
     broken_off: u32,
     /// Transfers that broke off.
     all_broken_off: u32,
+    /// Of these: stalled, or too slow.
+    stalled: u32,
 }
 
 impl RemoteFile {
@@ -45,6 +49,7 @@ impl RemoteFile {
             body: None,
             broken_off: 0,
             all_broken_off: 0,
+            stalled: 0,
         }
     }
 
@@ -105,10 +110,12 @@ impl RemoteFile {
             self.body = None;
             self.broken_off += 1;
             self.all_broken_off += 1;
+            self.stalled += u32::from(failure.is_stalled);
             if let Some(mirror) = self.mirror {
                 self.fetcher.mirrors().failed(mirror, began, failure.kind);
             }
-            if self.broken_off >= MAX_PASSING || self.all_broken_off >= MAX_BROKEN_OFF {
+            let is_too_slow = self.stalled >= MAX_STALLED;
+            if self.broken_off >= MAX_PASSING || self.all_broken_off >= MAX_BROKEN_OFF || is_too_slow {
                 return Err(failure.at(&self.path).into_error());
             }
         }

@@ -48,7 +48,8 @@ pub(super) struct Body {
     received: u64,
     /// Bytes that were received and put back.
     returned: Option<Bytes>,
-    _permit: Option<OwnedSemaphorePermit>,
+    /// One of those of the host.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Ask {
@@ -101,7 +102,7 @@ pub(super) async fn ask(
         mirrors.answered();
         let (response, first, length, size) = check(response, ask, mirrors).await?;
         let hops = hops(&response).to_vec();
-        let body = Body { response, limits, meter: meter.clone(), began, received: 0, returned: None, _permit: permit };
+        let body = Body { response, limits, meter: meter.clone(), began, received: 0, returned: None, permit };
         Ok(Answer { first, length, size, hops, body })
     };
     answer.await.map_err(|failure: Failure| failure.at(shown.as_str()))
@@ -189,6 +190,13 @@ impl Body {
         self.returned = bytes;
     }
 
+    /// The minimum rate in bytes per second: a share of the host's.
+    fn min_rate(&self) -> u64 {
+        let free = self.permit.as_ref().map(|permit| permit.semaphore().available_permits());
+        let under_way = self.limits.max_per_host.saturating_sub(free.unwrap_or_default()).max(1);
+        (NetworkLimits::MIN_RATE / under_way as u64).max(1)
+    }
+
     /// Returns the next bytes; `None` at the end.
     ///
     /// # Errors
@@ -211,10 +219,10 @@ impl Body {
         let Some(chunk) = chunk else { return Ok(None) };
         self.received += chunk.len() as u64;
         self.meter.count_bytes(chunk.len());
-        let (elapsed, min_rate) = (self.began.elapsed(), NetworkLimits::MIN_RATE);
-        if elapsed > self.limits.slow_timeout && self.received / elapsed.as_secs().max(1) < min_rate {
+        let (elapsed, min_rate) = (self.began.elapsed(), self.min_rate());
+        if elapsed > self.limits.slow_timeout + Duration::from_secs(self.received / min_rate) {
             let text = format!("expected {min_rate} bytes per second, found {} bytes in {elapsed:.0?}", self.received);
-            return Err(Failure::passing(text));
+            return Err(Failure::passing(text).stalled());
         }
         Ok(Some(chunk))
     }

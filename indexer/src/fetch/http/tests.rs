@@ -306,6 +306,26 @@ async fn a_body_that_drips_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_file_gets_the_time_that_its_size_allows() {
+    let archive = Archive::of_lengths(100, 1000, 2 << 20);
+    let (slow, good) = (StaticServer::start(archive.path()), StaticServer::start(archive.path()));
+    // Far above a rate that only ends what drips, and far below one with which a refresh ends.
+    slow.set(NAME, Fault::Slow(20_000));
+    let limits = NetworkLimits { slow_timeout: Duration::from_millis(300), ..limits() };
+    let (max_bytes, mut file) = (4 << 20, tempfile::tempfile().unwrap());
+    let began = Instant::now();
+    let error = fetcher(&slow, limits).download(NAME, max_bytes, &mut file).await.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Unavailable, "{error}");
+    assert!(error.text.contains("expected 51200 bytes per second"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+
+    let urls: Vec<Url> = [&slow, &good].map(|server| server.url().parse().unwrap()).to_vec();
+    let mirrors = Mirrors::listed(&network(limits), &store(true), &urls).unwrap();
+    let (received, _) = Fetcher::new(mirrors).download(NAME, max_bytes, &mut file).await.unwrap();
+    assert_eq!(received, archive.bytes.len() as u64);
+}
+
+#[tokio::test]
 async fn retry_after_is_honoured_up_to_the_longest_pause() {
     let archive = Archive::fixture();
     let (requests, bytes) = (AtomicUsize::new(0), archive.bytes.clone());
