@@ -14,6 +14,9 @@ use crate::repomd::read_checksum;
 use crate::xml::Document;
 use crate::{Checksum, Result};
 
+/// The maximum number of packages that a listing may state. Fedora's largest has some 70,000.
+pub const MAX_PACKAGES: u64 = 5_000_000;
+
 /// Calls `each` with every package of a `primary.xml` that is unpacked already, until it breaks off.
 ///
 /// # Errors
@@ -22,6 +25,9 @@ use crate::{Checksum, Result};
 pub fn read(input: impl Read, mut each: impl FnMut(Listed) -> ControlFlow<()>) -> Result<ListingSummary> {
     let mut document = Document::open("primary.xml", input, "metadata")?;
     let stated_count = document.attribute("packages")?.and_then(|count| count.trim().parse().ok());
+    if let Some(stated) = stated_count.filter(|stated| *stated > MAX_PACKAGES) {
+        return document.refuse(format!("at most {MAX_PACKAGES} packages"), format!("{stated}"));
+    }
     let mut summary = ListingSummary { stated_count, ..ListingSummary::default() };
     while document.next_child()? {
         let is_rpm = document.tag_name() == "package" && document.attribute("type")?.is_none_or(|kind| kind == "rpm");

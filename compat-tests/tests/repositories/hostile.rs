@@ -66,6 +66,25 @@ impl Site {
 }
 
 #[test]
+fn many_refused_packages_are_counted_and_a_listing_of_too_many_is_refused() {
+    let (repository, index) = (Repository::of_rpms(&fixtures::rpms("server")), Sqlite::empty());
+    let server = StaticServer::start(repository.path());
+    rewrite_metadata(repository.path(), "primary", |text| {
+        text.replace("</metadata>", &format!("{}</metadata>", "<package type=\"rpm\"></package>".repeat(250)))
+    });
+    let run = repo(&index, &server.url(), &[]).expect(1).mentions(&["and 150 more packages"]);
+    assert!(run.stderr.lines().count() < 120, "{}", run.stderr.lines().count());
+    let summary = run.json();
+    assert_eq!((&summary["refused"], &summary["packages"]), (&250.into(), &9.into()));
+    assert_eq!(summary["refused_packages"].as_array().unwrap().len(), 100);
+
+    let packages = rows(&index, "select nvra from packages order by nvra");
+    rewrite_metadata(repository.path(), "primary", |text| text.replace("packages=\"9\"", "packages=\"5000001\""));
+    repo(&index, &server.url(), &[]).expect(1).mentions(&["at most 5000000 packages", "5000001"]);
+    assert_eq!(rows(&index, "select nvra from packages order by nvra"), packages);
+}
+
+#[test]
 fn broken_metadata_is_refused_as_a_whole() {
     let site = site();
     let base = site.repository.path().to_owned();

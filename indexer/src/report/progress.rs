@@ -14,6 +14,8 @@ use crate::report::failure::CommandFailure;
 use crate::report::output::{print_error, printable};
 use crate::report::summary::ImportSummary;
 
+/// Number of refused packages of a repository that are named. The others are counted.
+pub(crate) const MAX_NAMED: usize = 100;
 /// Interval between two lines of progress in a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -63,6 +65,8 @@ pub(crate) struct ImportProgress {
     phase: &'static str,
     /// Reports of packages that are printed at the end: what is refused now may be replaced by an update.
     deferred: Option<Vec<(String, String)>>,
+    /// Number of reports beyond these, which are not kept.
+    more: u64,
     /// Of a repository: its name, the network, and the bytes that it had received before.
     network: Option<(String, Arc<Network>, u64)>,
 }
@@ -88,6 +92,7 @@ impl ImportProgress {
             style,
             phase: "starting",
             deferred: None,
+            more: 0,
             network: None,
         }
     }
@@ -171,21 +176,28 @@ impl ImportProgress {
         self.found.store(0, Ordering::Relaxed);
         if let Some(deferred) = &mut self.deferred {
             deferred.clear();
+            self.more = 0;
         }
     }
 
-    /// Prints the reports that were kept, and returns them.
-    pub(crate) fn take_deferred(&mut self) -> Vec<(String, String)> {
+    /// Prints the reports that were kept, and returns them with the number of those that were not.
+    pub(crate) fn take_deferred(&mut self) -> (Vec<(String, String)>, u64) {
         let deferred = self.deferred.take().unwrap_or_default();
         for (path, reason) in &deferred {
             self.report(path, reason);
         }
-        deferred
+        let more = std::mem::take(&mut self.more);
+        if more > 0 {
+            let name = self.network.as_ref().map(|(name, ..)| name.clone()).unwrap_or_default();
+            self.report(&name, &format!("and {more} more packages"));
+        }
+        (deferred, more)
     }
 
     fn report_or_defer(&mut self, path: &str, reason: &str) {
         match &mut self.deferred {
-            Some(deferred) => deferred.push((path.to_owned(), reason.to_owned())),
+            Some(deferred) if deferred.len() < MAX_NAMED => deferred.push((path.to_owned(), reason.to_owned())),
+            Some(_) => self.more += 1,
             None => self.report(path, reason),
         }
     }
@@ -194,6 +206,12 @@ impl ImportProgress {
     pub(crate) fn report_broken(&mut self, path: &str, reason: &str) {
         self.summary.broken += 1;
         self.report_or_defer(path, reason);
+    }
+
+    /// Counts broken packages that nothing names.
+    pub(crate) fn count_broken(&mut self, count: u64) {
+        self.summary.broken += count;
+        self.more += count;
     }
 
     /// Counts and reports a file or directory that could not be read.

@@ -58,7 +58,7 @@ pub(crate) struct RepositorySummary {
     pub(crate) rubbish_provides: u64,
     /// Number of packages that were refused or could not be read.
     pub(crate) refused: u64,
-    /// These packages.
+    /// The first 100 of these packages.
     pub(crate) refused_packages: Vec<RefusedPackage>,
     /// Packages that it listed before and does not any more.
     pub(crate) ended: u64,
@@ -115,14 +115,14 @@ impl RepositorySummary {
     }
 
     /// Adds the counts of the packages that were written, and those that were not.
-    pub(crate) fn add(&mut self, written: &ImportSummary, refused: Vec<(String, String)>) {
+    pub(crate) fn add(&mut self, written: &ImportSummary, (refused, more): (Vec<(String, String)>, u64)) {
         self.imported += written.imported;
         self.completed += written.completed;
         self.claimed += written.claimed;
         self.located += written.located;
         self.artifacts += written.artifacts;
         self.payloads += written.payloads_read;
-        self.refused += refused.len() as u64;
+        self.refused += refused.len() as u64 + more;
         self.refused_packages.extend(refused.into_iter().map(|(package, reason)| RefusedPackage { package, reason }));
         self.bytes_per_header = self.header_bytes.checked_div(self.headers).unwrap_or_default();
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use artifact::Format;
 use repodata::deb;
+use repodata::primary::MAX_PACKAGES;
 use sql::{CompleteListing, Repository, Verified};
 use tokio::runtime::Handle;
 
@@ -102,6 +103,7 @@ impl Attempt<'_> {
         for refused in &listing.refused {
             progress.report_broken(&refused.package, &refused.reason);
         }
+        progress.count_broken(listing.refused_count - listing.refused.len() as u64);
         if !(work.located.is_empty() && work.unread.is_empty() && marks.is_empty()) {
             self.refresher.index.forget_metadata(self.repository.id).await?;
         }
@@ -161,23 +163,38 @@ impl Attempt<'_> {
         let (stop, format, with_claims) = (self.refresher.stop.clone(), self.plan.format, !self.plan.wants().headers);
         let read = tokio::task::spawn_blocking(move || {
             let (listed, places) = (&mut listing, &places);
-            let mut entries = Entries { listing: listed, places, format, with_claims, stop: &stop, rubbish: 0 };
+            let mut entries = Entries {
+                listing: listed,
+                places,
+                format,
+                with_claims,
+                stop: &stop,
+                rubbish: 0,
+                max_entries: MAX_PACKAGES,
+                has_too_many: false,
+            };
             match format {
                 Format::Deb => drop(deb::read_packages(file.open()?, |entry| entries.add(entry))?),
                 Format::Arch => drop(repodata::arch::read(file.packed()?, MAX_OPEN_BYTES, |entry| entries.add(entry))?),
                 _ => rpm::read_primary(&mut file, &mut entries)?,
             }
             let rubbish = entries.rubbish;
+            if entries.has_too_many {
+                return Ok(None);
+            }
             if let Some(filelists) = filelists.as_mut().filter(|_| !listing.new.is_empty()) {
                 rpm::check_filelists(filelists, &stop)?;
             }
-            Ok::<_, repodata::Error>((listing, filelists, rubbish))
+            Ok::<_, repodata::Error>(Some((listing, filelists, rubbish)))
         });
         let read = read.await.map_err(CommandFailure::local)?;
         if self.refresher.stop.is_set() {
             return Err(RefreshError::Stopped);
         }
-        let (listing, filelists, rubbish) = read.map_err(|error| RefreshError::Inconsistent(error.to_string()))?;
+        let read = read.map_err(|error| RefreshError::Inconsistent(error.to_string()))?;
+        let (listing, filelists, rubbish) = read.ok_or_else(|| {
+            RefreshError::Refused(format!("expected at most {MAX_PACKAGES} packages in a listing, found more"))
+        })?;
         self.summary.rubbish_provides = rubbish;
         Ok(CompleteRead { listing, filelists })
     }

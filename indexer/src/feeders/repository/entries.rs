@@ -49,11 +49,19 @@ pub(super) struct Entries<'a> {
     pub(super) stop: &'a Stop,
     /// Number of texts that stand for a build-id and are none.
     pub(super) rubbish: u64,
+    /// Maximum number of entries.
+    pub(super) max_entries: u64,
+    /// True if there are more.
+    pub(super) has_too_many: bool,
 }
 
 impl Entries<'_> {
-    /// Adds an entry, or counts it as refused.
+    /// Adds an entry, or counts it as refused. Breaks off at the first that is too much.
     pub(super) fn add(&mut self, entry: repodata::Listed) -> ControlFlow<()> {
+        if self.listing.entry_count() >= self.max_entries {
+            self.has_too_many = true;
+            return ControlFlow::Break(());
+        }
         match entry {
             repodata::Listed::Package(package) => self.add_package(*package),
             repodata::Listed::Refused(refused) => {
@@ -90,5 +98,72 @@ impl Entries<'_> {
             build_ids: PackedBuildIds::new(&build_ids),
             links,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use repodata::primary::RefusedPackage;
+    use sql::{Repository, Store, Verified};
+
+    use super::super::listing::Wants;
+    use super::*;
+
+    #[test]
+    fn entries_are_bounded_and_the_first_refused_ones_are_named() {
+        let repository = Repository {
+            id: 1,
+            name: "tested".into(),
+            store_id: 1,
+            path: String::new(),
+            url: None,
+            format: Format::Rpm,
+            distro: None,
+            revision: None,
+            metadata_checksum: None,
+            verified: Verified::No,
+            package_count: None,
+            refreshed_at: None,
+            attempted_at: None,
+            error: None,
+        };
+        let store = Store {
+            id: 1,
+            name: "store".into(),
+            tier: sql::Tier::Mirror,
+            base_url: None,
+            root: None,
+            priority: 0,
+            pattern: None,
+            distros: sql::Distros::default(),
+            absent_statuses: sql::AbsentStatuses::default(),
+            redirect_hosts: sql::RedirectHosts::default(),
+            allow_private: false,
+        };
+        let places = Places::new(&store, "", Vec::new(), &[]);
+        let wants = Wants { headers: true, payloads: false };
+        let mut listing = Listing::new(&repository, wants, HashMap::new(), HashSet::new());
+        let mut entries = Entries {
+            listing: &mut listing,
+            places: &places,
+            format: Format::Rpm,
+            with_claims: false,
+            stop: &Stop::default(),
+            rubbish: 0,
+            max_entries: 300,
+            has_too_many: false,
+        };
+        let mut refused = || {
+            let package = RefusedPackage { name: "a".into(), reason: "expected a name, found none".into() };
+            let flow = entries.add(repodata::Listed::Refused(package));
+            (flow.is_continue(), entries.has_too_many)
+        };
+        for _ in 0..300 {
+            assert_eq!(refused(), (true, false));
+        }
+        assert_eq!(refused(), (false, true));
+        assert_eq!((listing.refused.len(), listing.refused_count, listing.entry_count()), (100, 300, 300));
     }
 }

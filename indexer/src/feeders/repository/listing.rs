@@ -14,6 +14,7 @@ use sql::{
 use super::claims::{self, PackedBuildIds};
 use super::places::StorePath;
 use crate::report::failure::Result;
+use crate::report::progress::MAX_NAMED;
 
 /// Number of checksums in one query.
 const CHECKSUMS: usize = 5_000;
@@ -89,7 +90,10 @@ pub(crate) struct Listing {
     /// Packages that are new at their paths, or not read far enough. Each is freed when it is imported.
     #[expect(clippy::vec_box, reason = "a growing vector of the packages themselves takes twice the memory")]
     pub(crate) new: Vec<Box<ListedArchive>>,
+    /// The first of the refused entries.
     pub(crate) refused: Vec<Refused>,
+    /// Number of refused entries.
+    pub(crate) refused_count: u64,
     /// Number of packages listed, without duplicates and refused ones.
     pub(crate) package_count: u64,
     /// Of these: known at their paths.
@@ -131,6 +135,7 @@ impl Listing {
             is_incomplete: false,
             new: Vec::new(),
             refused: Vec::new(),
+            refused_count: 0,
             package_count: 0,
             unchanged: 0,
             duplicates: 0,
@@ -174,9 +179,17 @@ impl Listing {
         }
     }
 
-    /// Refuses an entry.
+    /// Number of entries so far.
+    pub(crate) fn entry_count(&self) -> u64 {
+        self.package_count + self.duplicates + self.refused_count
+    }
+
+    /// Refuses an entry. The first ones are named, the others counted.
     pub(crate) fn refuse(&mut self, package: impl Into<String>, reason: impl Into<String>) {
-        self.refused.push(Refused { package: package.into(), reason: reason.into() });
+        self.refused_count += 1;
+        if self.refused.len() < MAX_NAMED {
+            self.refused.push(Refused { package: package.into(), reason: reason.into() });
+        }
     }
 
     /// Keeps known packages with the checksum of a refused entry as they are: they are listed still.
