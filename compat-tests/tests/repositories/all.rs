@@ -70,7 +70,7 @@ fn a_repository_whose_keys_or_values_are_refused_does_not_stop_the_others() {
     let file = own.path().join("indexer.toml");
     std::fs::write(&file, text).unwrap();
     let arguments = ["repo", "--all", "--config", file.to_str().unwrap()];
-    let run = run_import(&index, &arguments).expect(1).mentions(&["public key", "at most 255 bytes of distro"]);
+    let run = run_import(&index, &arguments).expect(1).mentions(&["PUBLIC KEY", "at most 255 bytes of distro"]);
     let outcomes: Vec<String> =
         (0..3).map(|at| run.json()["repositories"][at]["outcome"].as_str().unwrap().to_owned()).collect();
     assert_eq!(outcomes, ["refused", "refused", "imported"]);

@@ -156,7 +156,7 @@ mod tests {
             has_too_many: false,
         };
         let mut refused = || {
-            let package = RefusedPackage { name: "a".into(), reason: "expected a name, found none".into() };
+            let package = RefusedPackage { name: "a".into(), href: None, reason: "expected a name, found none".into() };
             let flow = entries.add(repodata::Listed::Refused(package));
             (flow.is_continue(), entries.has_too_many)
         };
