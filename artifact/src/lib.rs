@@ -23,6 +23,7 @@ pub mod formats;
 pub mod header;
 mod identity;
 pub mod includes;
+pub mod limits;
 pub mod links;
 pub mod modules;
 mod nevra;

@@ -44,6 +44,14 @@ impl Nevra {
         self.to_string()
     }
 
+    /// True if both name the same package. No epoch is the epoch 0, which the metadata of repositories states where a
+    /// header has none.
+    pub fn is_same_package(&self, other: &Self) -> bool {
+        let Self { name, epoch, version, release, arch } = self;
+        (name, epoch.unwrap_or(0), version, release, arch)
+            == (&other.name, other.epoch.unwrap_or(0), &other.version, &other.release, &other.arch)
+    }
+
     /// Compares epoch, version and release as rpm does (rpm-version(7)): no epoch is 0, `~` sorts before everything and
     /// `^` after the end. Names and arches are not compared.
     pub fn compare_evr(&self, other: &Self) -> Ordering {

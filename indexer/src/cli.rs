@@ -215,7 +215,7 @@ pub(crate) struct ImportArgs {
 }
 
 /// Default of `--temp-limit`. Only debuginfo of browsers with all their DWARF is larger.
-const TEMP_LIMIT: ByteSize = ByteSize::gib(4);
+const TEMP_LIMIT: ByteSize = ByteSize(artifact::limits::MAX_ELF_BYTES);
 
 /// When the payload of an archive is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]

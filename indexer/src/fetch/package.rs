@@ -1,11 +1,11 @@
-//! What the header of an RPM becomes in the index, wherever the archive is.
+//! Makes imports of the headers of RPMs, of local and remote archives.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use artifact::header::{Header, Outline};
-use artifact::{Artifact, Error, Identity, artifacts, includes};
+use artifact::{Artifact, Error, Identity, artifacts, includes, limits};
 use sql::{Import, Index, NewLocation, PathHash};
 use tokio::runtime::Handle;
 
@@ -15,12 +15,6 @@ use crate::pipeline::stop::Stop;
 
 /// Buffer size for payloads in bytes.
 pub(crate) const PAYLOAD_READ_BYTES: usize = 256 << 10;
-
-/// Maximum ratio of an ELF file's size to its archive's. Larger ELF files are refused if they also exceed the limit
-/// below: a few kilobytes of archive could fill the temporary directory with zeros. Real ratios are 2 to 20; zstd, xz
-/// and bzip2 reach 10,000.
-const MAX_EXPANSION: u64 = 250;
-const MIN_ELF_LIMIT_BYTES: u64 = 64 << 20;
 
 /// Makes imports of headers, and states which payloads to read: the part of a reader that all stores share.
 pub(crate) struct PackageReader {
@@ -142,7 +136,7 @@ impl PackageReader {
 
     /// Returns the maximum size of an ELF file in an archive of `bytes` bytes.
     pub(crate) fn max_elf_bytes(&self, bytes: u64) -> u64 {
-        self.temp_limit.min(bytes.saturating_mul(MAX_EXPANSION).max(MIN_ELF_LIMIT_BYTES))
+        self.temp_limit.min(limits::max_elf_bytes(bytes))
     }
 
     /// Remembers a package whose payload was read, once the archive is known to be unchanged.

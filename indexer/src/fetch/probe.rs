@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http_client::{is_html, is_refused_host, reason, refused_redirect, without_secrets};
+use http_client::{content_range, is_html, is_refused_host, reason, refused_redirect, without_secrets};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::fetch::network::Network;
-use crate::fetch::response::content_range;
 
 /// Bytes of the request that shows whether Range is honoured.
 const RANGE_BYTES: u64 = 1024;

@@ -9,7 +9,7 @@ use artifact::header::Outline;
 use artifact::scan;
 use sql::PathHash;
 
-use crate::feeders::repository::listing::{ListedArchive, is_same_nevra};
+use crate::feeders::repository::listing::ListedArchive;
 use crate::fetch::failure::{FetchError, FetchErrorKind};
 use crate::fetch::http::{Fetcher, HeaderHint};
 use crate::fetch::package::{Archive, PAYLOAD_READ_BYTES, PackageReader, Scanned, describe_damage};
@@ -100,7 +100,7 @@ impl RemoteReader {
             Ok(outline) => outline,
             Err(error) => return refused(shown, error.to_string()),
         };
-        if !is_same_nevra(&outline.package.nevra, &listed.nevra) {
+        if !outline.package.nevra.is_same_package(&listed.nevra) {
             let found = &outline.package.nevra;
             return refused(shown, format!("expected the header of {}, found that of {found}", listed.nevra));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use sql::{ClaimedPackage, Import, Index, Inserted, KnownLocation, PackageLocation, PathHash};
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use crate::feeders::formats::Formats;
 use crate::fetch::reader::{ReadOutcome, StillPresent};
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::progress::ImportProgress;
+use crate::report::time::now;
 
 /// Packages at which a batch is written.
 const BATCH_PACKAGES: usize = 10_000;
@@ -299,9 +300,4 @@ fn importer_name() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hash = host.trim().bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     format!("import-{}", hash % WRITERS)
-}
-
-/// Returns the seconds since 1970.
-pub(crate) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
 }

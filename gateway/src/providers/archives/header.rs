@@ -5,8 +5,8 @@
 //! needed. A server that ignores Range sends the whole archive: its connection is closed once the header is there.
 
 use artifact::header::{Extent, PREFIX_BYTES};
-use http_client::{Client, is_html, reason};
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, RANGE};
+use http_client::{Client, content_range, is_html, reason};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
 use sql::Location;
 use url::Url;
@@ -87,26 +87,14 @@ fn whole_bytes(response: &Response, start: u64, place: &str) -> Result<Option<u6
         let is_encoded = response.headers().contains_key(CONTENT_ENCODING);
         return Ok(response.content_length().filter(|_| !is_encoded));
     }
-    let range = content_range(response.headers());
-    match part(range) {
-        Some((found, whole)) if found == start => Ok(whole),
+    let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
+    match content_range(range) {
+        Some((found, _, whole)) if found == start => Ok(whole),
         _ => {
             let text = format!("{place}: expected a part from byte {start} on, found {range:?}");
             Err(StoreError::failed(CauseKind::Wrong, text))
         }
     }
-}
-
-fn content_range(headers: &HeaderMap) -> &str {
-    headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default()
-}
-
-/// Reads Content-Range (RFC 9110, section 14.4): the first byte, and the size of the whole, which may be unknown.
-fn part(range: &str) -> Option<(u64, Option<u64>)> {
-    let (range, whole) = range.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, _) = range.split_once('-')?;
-    let whole = if whole == "*" { None } else { Some(whole.parse().ok()?) };
-    Some((first.parse().ok()?, whole))
 }
 
 fn failed(place: &str, error: &reqwest::Error) -> StoreError {
@@ -116,15 +104,6 @@ fn failed(place: &str, error: &reqwest::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn content_range_is_read() {
-        assert_eq!(part("bytes 0-99/1000"), Some((0, Some(1000))));
-        assert_eq!(part("bytes 16384-20000/*"), Some((16384, None)));
-        for text in ["", "bytes */1000", "bytes 0-99", "items 0-9/10", "bytes x-9/10", "bytes 0-9/x"] {
-            assert_eq!(part(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn bytes_tell_how_many_a_header_needs() {

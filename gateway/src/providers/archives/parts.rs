@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use http_client::{Client, reason};
+use http_client::{Client, content_range, reason};
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, RANGE};
 use tokio::runtime::Handle;
@@ -71,10 +71,12 @@ async fn fetch(client: &Client, url: Url, range: &Range<u64>, bytes: u64) -> io:
     let response = tokio::time::timeout(TIMEOUT, request.send()).await;
     let response = response.map_err(io::Error::other)?.map_err(|error| io::Error::other(reason(&error)))?;
     let found = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).unwrap_or_default();
-    let part = format!("bytes {first}-{last}");
-    let is_part = found.strip_prefix(&part).is_some_and(|of| of == "/*" || of == format!("/{bytes}"));
+    let is_part = content_range(found).is_some_and(|(found_first, found_last, size)| {
+        (found_first, found_last) == (first, last) && size.is_none_or(|size| size == bytes)
+    });
     if response.status() != StatusCode::PARTIAL_CONTENT || !is_part {
-        let text = format!("expected 206 with {part}/{bytes}, found {} with {found:?}", response.status());
+        let text =
+            format!("expected 206 with bytes {first}-{last}/{bytes}, found {} with {found:?}", response.status());
         return Err(io::Error::other(text));
     }
     let body = response.bytes_stream().map_err(|error| io::Error::other(reason(&error)));

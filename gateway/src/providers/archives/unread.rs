@@ -1,8 +1,8 @@
 //! Packages whose header was not read when they came into the index: a repository's metadata or an old database names
 //! them, and claims their build-ids.
 //!
-//! A package is read when somebody asks for what it claims: of an RPM the header alone ([`super::header`]), of others
-//! all. What it turned out to be is remembered, and so is for a short time that no location has it. Concurrent requests
+//! A package is read when a client requests what it claims: of an RPM the header alone ([`super::header`]), of others
+//! all. The result is remembered, and for a short time also that no location has it. Concurrent requests
 //! share one read. Nothing is written to the index.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use artifact::formats::{self, ArchiveBytes, ArchiveInfo, ParsedArchive};
+use artifact::limits::{self, MAX_ELF_BYTES};
 use artifact::{Artifact, Format, Package, artifacts};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -36,13 +37,8 @@ const READ_TTL: Duration = Duration::from_secs(60 * 60);
 const REFUTED_TTL: Duration = Duration::from_secs(60);
 /// Maximum of artifacts in memory: each takes about 200 bytes.
 const MAX_ARTIFACTS: u64 = 200_000;
-/// Maximum ratio of an ELF file's size to its archive's, and the size up to which none is needed: as in imports.
-const MAX_EXPANSION: u64 = 250;
-const MIN_ELF_LIMIT_BYTES: u64 = 64 << 20;
-/// Maximum size of an ELF file that is copied to the temporary directory.
-const MAX_ELF_BYTES: u64 = 4 << 30;
 
-/// What a package whose header was not read turned out to be.
+/// A package whose header was not read at import, as its archive has it.
 pub(crate) struct ReadPackage {
     package: Package,
     /// The files with a build-id, as an index would have them.
@@ -55,7 +51,7 @@ type Reading = Option<Arc<ReadPackage>>;
 /// The id in the index, and the name: SQLite gives ids of rows that were removed to other packages.
 type Key = (i64, String);
 
-/// How packages without a header are read: all of it.
+/// Settings for packages without a header, which are read whole.
 #[derive(Clone)]
 pub(crate) struct WholeReads {
     pub(crate) permits: Permits,
@@ -75,7 +71,7 @@ pub(super) struct UnreadPackages {
 
 type SharedRead = Shared<BoxFuture<'static, Outcome<Reading>>>;
 
-/// What a location has.
+/// The result of reading at one location.
 enum Found {
     /// The package.
     Package(Box<ReadPackage>),
@@ -117,7 +113,7 @@ impl Expiry<Key, Reading> for Lifetime {
 }
 
 impl Archives {
-    /// Returns what a package is, from memory or from the first location that has it; `None` if none has. A package
+    /// Returns a package as its archive has it, from memory or from the first location that has it; `None` if none has. A package
     /// without a header is read whole: that may take longer than `deadline`, as long as bytes come.
     ///
     /// # Errors
@@ -266,7 +262,7 @@ impl Archives {
             let read = move || {
                 let name = at.path.rsplit('/').next().unwrap_or_default();
                 let mtime = at.mtime_ns.map_or(0, |mtime_ns| mtime_ns.div_euclid(1_000_000_000));
-                let max_elf_bytes = size.saturating_mul(MAX_EXPANSION).clamp(MIN_ELF_LIMIT_BYTES, MAX_ELF_BYTES);
+                let max_elf_bytes = limits::max_elf_bytes(size).min(MAX_ELF_BYTES);
                 let read = formats::read_archive(archive, &ArchiveInfo { format, name, size, mtime }, max_elf_bytes);
                 read.map_err(|error| match &error {
                     artifact::Error::Io(io) => Miss::store(&at.store.name, CauseKind::of_io(io), error.to_string()),
@@ -314,12 +310,14 @@ fn expect_size(location: &Location, found: Option<u64>) -> Result<(), StoreError
     }
 }
 
-/// Expects a package to be the one that is claimed. An old database has no epochs, and metadata of repositories an
-/// epoch of 0 where there is none.
+/// Expects a package to be the one that is claimed. An old database has no epochs.
 fn expect_nevra(unread: &UnreadPackage, found: &Package, location: &Location) -> Outcome<()> {
-    let is_epoch = unread.nevra.epoch.is_none_or(|epoch| epoch == found.nevra.epoch.unwrap_or(0));
+    let is_named = match unread.nevra.epoch {
+        Some(_) => unread.nevra.is_same_package(&found.nevra),
+        None => unread.nevra.nvra() == found.nevra.nvra(),
+    };
     let is_identity = unread.identity.is_none_or(|identity| identity == found.identity);
-    if is_epoch && is_identity && unread.nevra.nvra() == found.nevra.nvra() {
+    if is_named && is_identity {
         return Ok(());
     }
     let (expected, found) = (&unread.nevra, &found.nevra);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use artifact::formats::{self, ArchiveBytes, ArchiveInfo};
 use artifact::header::{self, Outline};
+use artifact::limits::MAX_ELF_BYTES;
 use artifact::{Artifact, Format};
 use repodata::checksum::Hasher;
 use sql::{Checksum, Index, Location, StoredPackage};
@@ -23,9 +24,6 @@ use crate::fetch::package::{PAYLOAD_READ_BYTES, describe_damage};
 use crate::fetch::presence::{self, Finding};
 use crate::pipeline::stop::Stop;
 use crate::report::failure::Result;
-
-/// Maximum size of an ELF file that is copied to be read, as of an import.
-const MAX_ELF_BYTES: u64 = 4 << 30;
 
 /// What a place says of a package.
 pub(super) enum Verdict {

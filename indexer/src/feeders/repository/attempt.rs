@@ -26,10 +26,11 @@ use crate::fetch::package::PackageReader;
 use crate::fetch::reader::{Candidate, ReadOutcome, Reader};
 use crate::fetch::remote::{PackageTraffic, RemoteReader};
 use crate::pipeline::Pipeline;
-use crate::pipeline::writer::{Writer, now};
+use crate::pipeline::writer::Writer;
 use crate::report::failure::CommandFailure;
 use crate::report::progress::ImportProgress;
 use crate::report::repository::{RepositoryOutcome, RepositorySummary};
+use crate::report::time::now;
 
 /// Number of packages in one statement of memberships.
 const MARKS: usize = 5_000;

@@ -225,7 +225,7 @@ impl Listing {
             let by_checksum = index.packages_by_checksum(&checksums).await?;
             for entry in batch {
                 let known = by_checksum.get(&entry.checksum);
-                let known = known.filter(|known| is_same_nevra(&entry.nevra, &known.nevra));
+                let known = known.filter(|known| entry.nevra.is_same_package(&known.nevra));
                 // Listed also if it cannot be read now.
                 self.listed.extend(known.map(|known| known.package_id));
                 let is_read = |known: &&KnownPackage| !self.wants.more_of(true, known.is_open);
@@ -302,11 +302,6 @@ impl ListedArchive {
             repository_id,
         }
     }
-}
-
-/// True if two packages have the same name. A missing epoch is 0.
-pub(crate) fn is_same_nevra(one: &Nevra, other: &Nevra) -> bool {
-    one.nvra() == other.nvra() && one.epoch.unwrap_or(0) == other.epoch.unwrap_or(0)
 }
 
 /// True if archives with the same checksum are the same. Different ones with the same MD5 or SHA-1 can be made.

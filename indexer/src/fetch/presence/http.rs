@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_client::{Client, Request, is_html, is_page, is_refusal, reason, refused_redirect};
+use http_client::{Client, Request, content_range, is_html, is_page, is_refusal, reason, refused_redirect};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use sql::{AbsentStatuses, Store};
@@ -10,7 +10,6 @@ use url::Url;
 
 use super::Finding;
 use crate::fetch::network::Network;
-use crate::fetch::response::content_range;
 
 /// Maximum time until a server has answered.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
