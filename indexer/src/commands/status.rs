@@ -50,6 +50,8 @@ struct StoreLine {
     /// Present and former places.
     present: u64,
     gone: u64,
+    /// Places that follow from the pattern, and have never had their archive.
+    absent: u64,
     /// Places that were never looked at.
     unchecked: u64,
     /// Time of the last check.
@@ -152,7 +154,7 @@ impl From<sql::Status> for IndexStatus {
 
 impl From<StoreStatus> for StoreLine {
     fn from(status: StoreStatus) -> Self {
-        let StoreStatus { store, present, gone, unchecked, checked_at, failed, failure } = status;
+        let StoreStatus { store, present, gone, absent, unchecked, checked_at, failed, failure } = status;
         Self {
             name: store.name.clone(),
             tier: store.tier.as_str(),
@@ -160,6 +162,7 @@ impl From<StoreStatus> for StoreLine {
             path: store.root.as_ref().map(|root| root.display().to_string()),
             present,
             gone,
+            absent,
             unchecked,
             checked_at,
             failed,
@@ -229,12 +232,12 @@ impl IndexStatus {
     fn write_tables(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if !self.stores.is_empty() {
             let rows = self.stores.iter().map(|store| {
-                let [present, gone, unchecked] =
-                    [store.present, store.gone, store.unchecked].map(|count| count.to_string());
+                let [present, gone, absent, unchecked] =
+                    [store.present, store.gone, store.absent, store.unchecked].map(|count| count.to_string());
                 let (name, address) = (store.name.clone(), store.address.clone());
-                [name, store.tier.to_owned(), present, gone, unchecked, time(store.checked_at), address]
+                [name, store.tier.to_owned(), present, gone, absent, unchecked, time(store.checked_at), address]
             });
-            let head = ["STORE", "TIER", "PRESENT", "GONE", "UNCHECKED", "LAST CHECK", "ADDRESS"];
+            let head = ["STORE", "TIER", "PRESENT", "GONE", "NOT THERE", "UNCHECKED", "LAST CHECK", "ADDRESS"];
             writeln!(f, "\n{}", table(head, rows))?;
         }
         if !self.repositories.is_empty() {

@@ -52,29 +52,28 @@ impl<'a> PlaceChecks<'a> {
         Self { index, network, progress, until: Instant::now().checked_add(budget) }
     }
 
-    /// Checks places of these stores, all stores at once, until each was looked at or the time is over. Results are
+    /// Checks due places of these stores, all stores at once, until each was looked at or the time is over. Results are
     /// written every few seconds.
     ///
     /// # Errors
     /// If the index fails.
     pub(crate) async fn run(&self, stores: &[Store]) -> Result<CheckSummary> {
-        let started = now();
         stream::iter(stores.iter().map(Ok))
             .try_for_each_concurrent(MAX_STORES, |store| Box::pin(self.check_store(store)))
             .await?;
         let mut left = 0;
         for store in stores {
-            left += self.index.due_count(store.id, started).await?;
+            left += self.index.due_count(store.id, now()).await?;
         }
         Ok(self.progress.summary(left))
     }
 
     async fn check_store(&self, store: &Store) -> Result<()> {
         let mut failures = 0;
-        // What was looked at in the second of the start is due again.
+        // A place without a row, at the path of another package, is derived again.
         let mut seen = HashSet::new();
         while !self.is_over() {
-            let mut due = self.index.due_places(Some(store.id), BATCH).await?;
+            let mut due = self.index.due_places(Some(store.id), BATCH, now()).await?;
             due.retain(|place| seen.insert((place.package_id, place.location.path.clone())));
             let is_last = due.is_empty();
             if is_last || self.check_batch(store, due, &mut failures).await? == BatchEnd::Stopped {
@@ -103,7 +102,7 @@ impl<'a> PlaceChecks<'a> {
                 look = looks.next() => look,
             };
             let Some((place, at, finding)) = look else { break BatchEnd::Complete };
-            let given_up = self.count(store, &finding, failures);
+            let given_up = self.count(store, &place, &finding, failures);
             checks.push(PlaceCheck {
                 package_id: place.package_id,
                 store_id: store.id,
@@ -127,8 +126,8 @@ impl<'a> PlaceChecks<'a> {
     }
 
     /// Counts a finding. True if the store is given up for this run.
-    fn count(&self, store: &Store, finding: &Finding, failures: &mut u32) -> bool {
-        self.progress.count(finding);
+    fn count(&self, store: &Store, place: &DuePlace, finding: &Finding, failures: &mut u32) -> bool {
+        self.progress.count(finding, place.location.first_seen.is_some());
         let Finding::Failed { reason, is_overloaded } = finding else {
             *failures = 0;
             return false;

@@ -23,11 +23,13 @@ pub(crate) struct CheckSummary {
     pub(crate) looked_at: u64,
     /// Of these, places that have their archive.
     pub(crate) present: u64,
-    /// Of these, places that have no archive, or another file.
+    /// Of these, places that had their archive, and have none or another file now.
     pub(crate) gone: u64,
+    /// Of these, places that follow from a pattern, and have never had their archive.
+    pub(crate) absent: u64,
     /// Of these, places of which nothing is known.
     pub(crate) failed: u64,
-    /// Places in the index that were not looked at.
+    /// Places in the index that are due, and were not looked at.
     pub(crate) left: u64,
     /// Names of stores that were left because of failures.
     pub(crate) given_up: Vec<String>,
@@ -73,18 +75,19 @@ impl CheckProgress {
         Self { started: now, style, state: Mutex::new(State { summary: CheckSummary::default(), line_at: now }) }
     }
 
-    /// Counts what was found at a place.
-    pub(crate) fn count(&self, finding: &Finding) {
+    /// Counts what was found at a place. `was_seen` if its archive was there before.
+    pub(crate) fn count(&self, finding: &Finding, was_seen: bool) {
         let mut state = self.state();
         let summary = &mut state.summary;
         summary.looked_at += 1;
         match finding {
             Finding::Present { .. } => summary.present += 1,
-            Finding::Gone { .. } => summary.gone += 1,
+            Finding::Gone { .. } if was_seen => summary.gone += 1,
+            Finding::Gone { .. } => summary.absent += 1,
             Finding::Failed { .. } => summary.failed += 1,
         }
-        let CheckSummary { looked_at, gone, failed, .. } = *summary;
-        let text = format!("{looked_at} looked at, {gone} gone, {failed} failed");
+        let CheckSummary { looked_at, gone, absent, failed, .. } = *summary;
+        let text = format!("{looked_at} looked at, {gone} gone, {absent} not there, {failed} failed");
         match &self.style {
             Style::Bar(bar) => {
                 bar.set_position(self.started.elapsed().as_secs());
@@ -128,9 +131,12 @@ impl Drop for CheckProgress {
 
 impl fmt::Display for CheckSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { looked_at, present, gone, failed, left, given_up, seconds } = self;
+        let Self { looked_at, present, gone, absent, failed, left, given_up, seconds } = self;
         let places = counted(*looked_at, "place");
-        write!(f, "{places} looked at: {present} present, {gone} gone, {failed} failed; {left} left")?;
+        write!(
+            f,
+            "{places} looked at: {present} present, {gone} gone, {absent} not there, {failed} failed; {left} left"
+        )?;
         if !given_up.is_empty() {
             write!(f, "; stores GIVEN UP: {}", given_up.join(", "))?;
         }

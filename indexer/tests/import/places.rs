@@ -181,16 +181,19 @@ async fn a_place_that_follows_from_a_pattern_gets_a_row_when_it_is_looked_at() {
         let below = place["url"].as_str().unwrap().strip_prefix(&format!("{}/", server.url())).unwrap().to_owned();
         let file = koji.path().join(below);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        for (is_there, result) in [(true, "present"), (false, "gone"), (true, "present")] {
+        for (is_there, result) in [(false, "absent"), (true, "present"), (false, "gone"), (true, "present")] {
             if is_there {
                 fs::copy(fixtures::package("payloads", NVRA), &file).unwrap();
-            } else {
+            } else if result == "gone" {
                 fs::remove_file(&file).unwrap();
             }
             let checked = fixture.run(&["store", "check", "k", "--locations"]);
             checked.counts(&[("looked_at", 1), (result, 1), ("left", 0)]);
+            fixture.run(&["store", "check", "k", "--locations"]).counts(&[("looked_at", 0), ("left", 0)]);
             let place = derived(&fixture);
-            assert_eq!((&place["check_result"], place["gone_at"].is_i64()), (&result.into(), !is_there), "{place}");
+            let found = if is_there { "present" } else { "gone" };
+            assert_eq!((&place["check_result"], place["gone_at"].is_i64()), (&found.into(), !is_there), "{place}");
+            fixture.make_places_due();
         }
     })
     .await;
@@ -208,14 +211,17 @@ fn a_file_of_a_local_store_is_looked_for_in_its_directory() {
     fixture.run(&["store", "check", "--locations"]).counts(&[("looked_at", 6), ("present", 5), ("gone", 1)]);
     assert_eq!(place(&fixture, NVRA)["check_result"], "gone");
     fs::write(&file, &bytes[..100]).unwrap();
+    fixture.make_places_due();
     fixture.run(&["store", "check", "--locations"]).counts(&[("present", 5), ("gone", 1)]);
     fs::write(&file, &bytes).unwrap();
+    fixture.make_places_due();
     fixture.run(&["store", "check", "--locations"]).counts(&[("present", 6), ("gone", 0)]);
     assert_eq!(place(&fixture, NVRA)["gone_at"], Value::Null);
     // A directory that is not mounted.
     let away = fixture.directory.path().join("away");
     fs::rename(fixture.packages(), &away).unwrap();
     fs::create_dir(fixture.packages()).unwrap();
+    fixture.make_places_due();
     let checked = fixture.run(&["store", "check", "--locations"]);
     assert_eq!((checked.code, checked.count("gone")), (Some(1), 0), "{checked:?}");
     assert_eq!(place(&fixture, NVRA)["gone_at"], Value::Null);

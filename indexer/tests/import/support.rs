@@ -70,6 +70,19 @@ impl ImportFixture {
         format!("sqlite:{}", self.directory.path().join(name).display())
     }
 
+    /// Makes all places due, as they are eight days later.
+    pub(crate) fn make_places_due(&self) {
+        let statement = "update locations set checked_at = checked_at - 691200";
+        if let Some(path) = self.database.strip_prefix("sqlite:") {
+            let output = Command::new("sqlite3").args([path, statement]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        } else {
+            let name = self.database.rsplit('/').next().unwrap();
+            let name = name.split('?').next().unwrap();
+            MariaDb::shared().sql(&format!("use `{name}`; {statement};"));
+        }
+    }
+
     pub(crate) fn packages(&self) -> PathBuf {
         self.directory.path().join("packages")
     }

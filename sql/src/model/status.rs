@@ -36,6 +36,8 @@ pub struct StoreStatus {
     pub present: u64,
     /// Number of former ones.
     pub gone: u64,
+    /// Number of places that follow from the store's pattern, and that a check did not find; they were never seen.
+    pub absent: u64,
     /// Number of locations that were never checked.
     pub unchecked: u64,
     /// Time of the last check.

@@ -15,7 +15,8 @@ use crate::{Cursor, Index, JobStatus, PackageState, RepositoryStatus, Result, St
 /// gone.
 const PLACES: &str = "select store_id, \
      count(case when gone_at is null and (first_seen is not null or check_result = 'present') then 1 end) as present, \
-     count(gone_at) as gone, count(*) as places, count(checked_at) as checked, max(checked_at) as checked_at, \
+     count(case when gone_at is not null and first_seen is not null then 1 end) as gone, \
+     count(case when gone_at is not null and first_seen is null then 1 end) as absent, count(*) as places, count(checked_at) as checked, max(checked_at) as checked_at, \
      count(case when check_result like 'failed: %' then 1 end) as failed, \
      max(case when check_result like 'failed: %' then check_result end) as failure \
      from locations group by store_id";
@@ -88,6 +89,7 @@ struct PlaceCounts {
     store_id: i64,
     present: i64,
     gone: i64,
+    absent: i64,
     places: i64,
     checked: i64,
     checked_at: Option<i64>,
@@ -130,6 +132,7 @@ impl StatusRows {
                 store: Arc::new(store),
                 present: to_unsigned(counts.present)?,
                 gone: to_unsigned(counts.gone)?,
+                absent: to_unsigned(counts.absent)?,
                 unchecked: to_unsigned(counts.places - counts.checked)?,
                 checked_at: counts.checked_at,
                 failed: to_unsigned(counts.failed)?,

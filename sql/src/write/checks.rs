@@ -12,18 +12,41 @@ use crate::model::facts::PackageFacts;
 use crate::model::rows::{PackageRow, package_columns, to_unsigned};
 use crate::{CheckResult, DuePlace, Index, Location, PathHash, PlaceCheck, Result, Store};
 
-/// A row for each location of a store that is present, or was found to be gone by a check, that which was checked
-/// longest ago first. What a listing lacks is not looked for.
+/// Seconds after which a place is due again, by the result of its last check: what is present changes rarely, a failure
+/// tells nothing of the place, and what is not there seldom comes back.
+const PRESENT_INTERVAL: i64 = 24 * 60 * 60;
+const FAILED_INTERVAL: i64 = 60 * 60;
+const GONE_INTERVAL: i64 = 7 * 24 * 60 * 60;
+
+/// Ends the queries of a store's due locations, before `and l.store_id = `: those that are present, or were found to be
+/// gone by a check. What a listing lacks is not looked for.
+macro_rules! looked_for {
+    () => {
+        "(l.gone_at is null or (l.check_result is not null and l.check_result <> 'present'))"
+    };
+}
+
+/// Selects a row for each location of a store that checks look for.
 const DUE: &str = concat!(
     "select ",
     package_columns!(),
-    " from locations l join packages p on p.id = l.package_id join stores s on s.id = l.store_id where (l.gone_at is \
-     null or (l.check_result is not null and l.check_result <> 'present')) and l.store_id = "
+    " from locations l join packages p on p.id = l.package_id join stores s on s.id = l.store_id where ",
+    looked_for!(),
+    " and l.store_id = "
 );
 
-/// The number of these locations of a store whose last check was before some time.
-const DUE_COUNT: &str = "select count(*) from locations l where (l.gone_at is null or (l.check_result is not null and \
-     l.check_result <> 'present')) and l.store_id = ? and (l.checked_at is null or l.checked_at < ?)";
+/// Selects the number of these locations.
+const DUE_COUNT: &str = concat!("select count(*) from locations l where ", looked_for!(), " and l.store_id = ");
+
+/// Adds the condition that a location is due at `$at`.
+macro_rules! push_due {
+    ($query:expr, $at:expr) => {
+        $query.push(" and (l.checked_at is null or l.checked_at <= case when l.check_result = 'gone' then ");
+        $query.push_bind($at.saturating_sub(GONE_INTERVAL)).push(" when l.check_result = 'present' then ");
+        $query.push_bind($at.saturating_sub(PRESENT_INTERVAL)).push(" else ");
+        $query.push_bind($at.saturating_sub(FAILED_INTERVAL)).push(" end)");
+    };
+}
 
 /// Packages without a location in a store, by id.
 const WITHOUT_LOCATION: &str = "select p.id, p.distro from packages p where p.id > ? and p.format = 'rpm' and not \
@@ -44,19 +67,22 @@ struct DerivedPlaces {
 }
 
 impl Index {
-    /// Returns up to `limit` places that were not looked at for longest, of one store or of all: those that
-    /// were never checked first, half of them places that follow from patterns as long as there are both. The search
-    /// for the latter goes on where the last call ended.
+    /// Returns up to `limit` places that are due at `at`, in seconds since 1970, of one store or of all. A place is due
+    /// 24 hours after a check that found it present, an hour after one that failed, and 7 days after one that found it
+    /// gone.
+    ///
+    /// Those come first that were not looked at for longest: those that were never checked, half of them places that
+    /// follow from patterns as long as there are both. The search for the latter goes on where the last call ended.
     ///
     /// # Errors
     /// If the database refuses.
-    pub async fn due_places(&self, store: Option<i64>, limit: usize) -> Result<Vec<DuePlace>> {
+    pub async fn due_places(&self, store: Option<i64>, limit: usize, at: i64) -> Result<Vec<DuePlace>> {
         let is_due = |due: &Store| store.is_none_or(|store| store == due.id);
         let stores: Vec<Store> = self.stores().await?.into_iter().filter(is_due).collect();
         let mut places: Vec<(usize, DuePlace)> = Vec::new();
         let mut derived = Vec::new();
         for store in &stores {
-            let rows = self.retry_query("reading due places", || self.select_due(store.id, limit)).await?;
+            let rows = self.retry_query("reading due places", || self.select_due(store.id, limit, at)).await?;
             places.extend(rows.into_iter().enumerate());
             if store.pattern.is_some() {
                 let found = self.retry_query("deriving due places", || self.select_derived(store, limit)).await?;
@@ -72,26 +98,31 @@ impl Index {
         Ok(places)
     }
 
-    /// Returns the number of locations of a store that were not checked since `since`, in seconds since 1970, and that
-    /// [`Self::due_places`] returns some time. Places that follow from patterns and have no row are not counted.
+    /// Returns the number of locations of a store that are due at `at`, as of [`Self::due_places`]. Places that follow
+    /// from patterns and have no row are not counted.
     ///
     /// # Errors
     /// If the database refuses.
-    pub async fn due_count(&self, store_id: i64, since: i64) -> Result<u64> {
+    pub async fn due_count(&self, store_id: i64, at: i64) -> Result<u64> {
         self.retry_query("counting due places", || async {
-            let count = on_connection!(&self.db, |connection, Backend| {
-                sqlx::query_scalar::<Backend, i64>(DUE_COUNT).bind(store_id).bind(since).fetch_one(connection).await?
+            let count: i64 = on_connection!(&self.db, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new(DUE_COUNT);
+                query.push_bind(store_id);
+                push_due!(query, at);
+                query.build_query_scalar().fetch_one(connection).await?
             });
             to_unsigned(count)
         })
         .await
     }
 
-    async fn select_due(&self, store_id: i64, limit: usize) -> sqlx::Result<Vec<DuePlace>> {
+    async fn select_due(&self, store_id: i64, limit: usize, at: i64) -> sqlx::Result<Vec<DuePlace>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows: Vec<PackageRow> = on_connection!(&self.db, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(DUE);
-            query.push_bind(store_id).push(" order by l.checked_at limit ").push_bind(limit);
+            query.push_bind(store_id);
+            push_due!(query, at);
+            query.push(" order by l.checked_at limit ").push_bind(limit);
             query.build_query_as().fetch_all(connection).await?
         });
         let mut places = Vec::with_capacity(rows.len());

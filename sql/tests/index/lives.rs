@@ -50,6 +50,9 @@ fn claimed(store: &Store, nevra: &str, kind: Kind, repository_id: Option<i64>) -
 const P: &str = "p-1.1-6.fc44.x86_64";
 const KOJI_PATH: &str = "packages/p/1.1/6.fc44/x86_64/p-1.1-6.fc44.x86_64.rpm";
 
+/// When all places are due, whatever the last check found.
+const LATE: i64 = 4_000_000_000;
+
 #[test]
 fn claims_are_found_until_a_header_answers_them() {
     on_both(async |fresh| {
@@ -114,7 +117,7 @@ fn a_place_follows_from_a_pattern_until_a_row_replaces_it() {
         assert_eq!(derived.path, KOJI_PATH);
         assert_eq!(index.packages_by_nvra("q-1-1.el9.x86_64").await.unwrap().read[0].locations.len(), 1);
 
-        let due = index.due_places(Some(koji.id), 10).await.unwrap();
+        let due = index.due_places(Some(koji.id), 10, LATE).await.unwrap();
         assert_eq!(due.iter().map(|due| due.location.path.as_str()).collect::<Vec<_>>(), [KOJI_PATH]);
         let check = |at: i64, result: CheckResult| PlaceCheck {
             package_id: due[0].package_id,
@@ -130,7 +133,7 @@ fn a_place_follows_from_a_pattern_until_a_row_replaces_it() {
             assert_eq!((gone.gone_at, gone.checked_at, gone.last_seen), (Some(50), Some(50), None));
             assert_eq!((gone.derived, gone.check_result.as_deref()), (true, Some("gone")));
         }
-        assert!(index.due_places(Some(koji.id), 10).await.unwrap()[0].location.checked_at == Some(50));
+        assert!(index.due_places(Some(koji.id), 10, LATE).await.unwrap()[0].location.checked_at == Some(50));
         index.record_check(&[check(60, CheckResult::Failed("expected 200, found 503".into()))]).await.unwrap();
         assert_eq!(locations().await[2].1.check_result.as_deref(), Some("failed: expected 200, found 503"));
         // No archive is empty, whatever a server states.
@@ -165,7 +168,7 @@ fn places_that_were_not_looked_at_for_longest_are_due() {
         // Half of each, until every place was looked at once; then the oldest first. What a listing lacks is not due.
         let mut seen = Vec::new();
         for round in 0..6 {
-            let due = index.due_places(None, 2).await.unwrap();
+            let due = index.due_places(None, 2, LATE).await.unwrap();
             let results = due.iter().map(|due| PlaceCheck {
                 package_id: due.package_id,
                 store_id: due.location.store.id,
@@ -181,9 +184,9 @@ fn places_that_were_not_looked_at_for_longest_are_due() {
         seen.dedup();
         assert_eq!(seen.iter().filter(|(name, _)| name == "m").count(), 5);
         assert_eq!(seen.iter().filter(|(name, _)| name == "koji").count(), 6);
-        assert_eq!(index.due_places(None, 100).await.unwrap().len(), 11);
-        assert_eq!(index.due_places(Some(koji.id), 100).await.unwrap().len(), 6);
-        assert!(index.due_places(None, 1).await.unwrap()[0].location.checked_at.is_some());
+        assert_eq!(index.due_places(None, 100, LATE).await.unwrap().len(), 11);
+        assert_eq!(index.due_places(Some(koji.id), 100, LATE).await.unwrap().len(), 6);
+        assert!(index.due_places(None, 1, LATE).await.unwrap()[0].location.checked_at.is_some());
     });
 }
 
@@ -195,8 +198,8 @@ fn places_in_directories_are_due_and_counted_too() {
         let imports = ["a-1-1.x86_64", "b-1-1.x86_64", "gone-1-1.x86_64"].map(|nevra| simple(&here, nevra));
         index.insert("test", &imports).await.unwrap();
         index.mark_gone(here.id, &[PathHash::of_path("gone-1-1.x86_64.rpm")], i64::MAX / 2).await.unwrap();
-        let due = index.due_places(Some(here.id), 10).await.unwrap();
-        assert_eq!((due.len(), index.due_count(here.id, 100).await.unwrap()), (2, 2));
+        let due = index.due_places(Some(here.id), 10, LATE).await.unwrap();
+        assert_eq!((due.len(), index.due_count(here.id, 0).await.unwrap()), (2, 2));
         let check = PlaceCheck {
             package_id: due[0].package_id,
             store_id: here.id,
@@ -206,10 +209,25 @@ fn places_in_directories_are_due_and_counted_too() {
             derived: false,
         };
         index.record_check(&[check]).await.unwrap();
-        assert_eq!(
-            (index.due_count(here.id, 100).await.unwrap(), index.due_count(here.id, 101).await.unwrap()),
-            (1, 2)
-        );
+        let days = |days: i64| 100 + days * 24 * 60 * 60;
+        for (at, result, is_due) in [
+            (days(0), "gone", [1, 1]),
+            (days(7) - 1, "gone", [1, 1]),
+            (days(7), "gone", [2, 2]),
+            (days(1) - 1, "present", [1, 1]),
+            (days(1), "present", [2, 2]),
+            (100 + 3599, "failed: x", [1, 1]),
+            (100 + 3600, "failed: x", [2, 2]),
+        ] {
+            let state = match result {
+                "gone" => "update locations set check_result = 'gone' where checked_at = 100",
+                "present" => "update locations set check_result = 'present', gone_at = null where checked_at = 100",
+                _ => "update locations set check_result = 'failed: x' where checked_at = 100",
+            };
+            fresh.execute(state).await;
+            let places = index.due_places(Some(here.id), 10, at).await.unwrap().len() as u64;
+            assert_eq!([places, index.due_count(here.id, at).await.unwrap()], is_due, "{result} at {at}");
+        }
     });
 }
 

@@ -46,6 +46,8 @@ fn the_state_counts_packages_places_and_what_failed() {
         for statement in [
             "update locations set checked_at = 9, check_result = 'failed: timed out' where path like 'open%'",
             "update locations set checked_at = 8, check_result = 'present' where path like 'listed%'",
+            "insert into locations (store_id, path_hash, package_id, path, gone_at, checked_at, check_result, derived) \
+             select store_id, 'a', package_id, 'a', 3, 3, 'gone', 1 from locations where path like 'listed%'",
             "update packages set deleted_at = 5 where name = 'gone'",
             "insert into cursors (name, value, updated_at) values ('koji', '17', 3)",
             "insert into jobs (kind, `key`, payload, next_try_at, last_error) values ('build', 'a', '', 0, 'refused')",
@@ -61,7 +63,7 @@ fn the_state_counts_packages_places_and_what_failed() {
         let names: Vec<&str> = status.stores.iter().map(|store| store.store.name.as_str()).collect();
         assert_eq!(names, ["archive", "mirror"]);
         let counted = &status.stores[1];
-        assert_eq!((counted.present, counted.gone, counted.unchecked), (2, 1, 1));
+        assert_eq!((counted.present, counted.gone, counted.absent, counted.unchecked), (2, 1, 1, 1));
         assert_eq!((counted.checked_at, counted.failed), (Some(9), 1));
         assert_eq!(counted.failure.as_deref(), Some("timed out"));
         let refreshed = &status.repositories[0];

@@ -49,7 +49,7 @@ impl Display for ShownPackage {
             line(f, "place", "none is known")?;
         }
         for place in &self.places {
-            line(f, "place", &format!("{} {}: {}", place.tier, place.store, place.address))?;
+            line(f, "place", &format!("{} ({}): {}", place.store, place.tier, place.address))?;
             line(f, "", &place.history())?;
         }
         if !self.places.is_empty()
@@ -76,27 +76,36 @@ impl ShownPackage {
         sentence
     }
 
-    /// When the last of its places was found gone, in seconds since 1970. `None` if one is present.
+    /// When the last of its places was found gone, in seconds since 1970. `None` if one is present, or none ever was.
     fn gone_since(&self) -> Option<i64> {
-        let gone: Option<Vec<i64>> = self.places.iter().map(|place| place.gone_at).collect();
+        let seen = self.places.iter().filter(|place| !place.is_absent());
+        let gone: Option<Vec<i64>> = seen.map(|place| place.gone_at).collect();
         gone.and_then(|gone| gone.into_iter().max())
     }
 }
 
 impl ShownPlace {
+    /// True if it was looked for in vain, and was never seen.
+    fn is_absent(&self) -> bool {
+        self.gone_at.is_some() && self.first_seen.is_none()
+    }
+
     /// When it was seen, looked at and gone.
     fn history(&self) -> String {
         let mut facts = Vec::new();
-        if let Some(gone_at) = self.gone_at {
+        if let (Some(gone_at), false) = (self.gone_at, self.is_absent()) {
             facts.push(format!("gone since {}", utc(gone_at)));
         }
         if self.derived {
             facts.push("follows from the store's pattern".to_owned());
         }
         if let (Some(first), Some(last)) = (self.first_seen, self.last_seen) {
-            facts.push(format!("seen from {} to {}", utc(first), utc(last)));
+            let (first, last) = (day(first), day(last));
+            let seen = if first == last { format!("seen on {first}") } else { format!("seen from {first} to {last}") };
+            facts.push(seen);
         }
         facts.push(match (self.checked_at, self.check_result.as_deref()) {
+            (Some(at), Some("gone")) if self.is_absent() => format!("not there when looked on {}", day(at)),
             (Some(at), result) => format!("checked {}: {}", utc(at), result.unwrap_or("unknown")),
             (None, _) => "never checked".to_owned(),
         });
@@ -176,13 +185,30 @@ mod tests {
         for expected in [
             "  life    was in f44-updates from 2026-05-04 to 2026-06-01, obsoleted by bash-5.2-7.fc44.x86_64\n",
             "  file    /usr/bin/bash\\u{1b}[31m (executable, claimed) ab\n",
-            "  place   mirror m: https://m.example.org/bash.rpm\n",
-            "checked 2026-05-04T10:30:00Z: gone",
+            "  place   m (mirror): https://m.example.org/bash.rpm\n",
+            "; seen on 2026-05-04; checked 2026-05-04T10:30:00Z: gone",
             "  gone    from all known places since 2026-05-04T10:30:00Z\n",
         ] {
             assert!(page.contains(expected), "{expected}: {page}");
         }
         package.places.push(place("other", None));
         assert!(!package.to_string().contains("  gone  "));
+        // Looked for in vain, and never seen.
+        let absent = ShownPlace {
+            derived: true,
+            first_seen: None,
+            last_seen: None,
+            size: None,
+            signing_key: None,
+            ..place("koji", Some(1_780_309_800))
+        };
+        package.places = vec![absent];
+        let page = package.to_string();
+        assert!(page.contains("  follows from the store's pattern; not there when looked on 2026-05-04\n"), "{page}");
+        assert!(!page.contains("gone"), "{page}");
+        package.places.push(ShownPlace { last_seen: Some(1_780_309_800), ..place("m", Some(1_780_309_800)) });
+        let page = package.to_string();
+        assert!(page.contains("; seen from 2026-05-04 to 2026-06-01; "), "{page}");
+        assert!(page.contains("  gone    from all known places since 2026-06-01"), "{page}");
     }
 }
