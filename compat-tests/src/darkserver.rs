@@ -244,7 +244,7 @@ impl Sqlite {
     pub fn add_store(&self, name: &str, tier: &str, directory: &Path, url: &str) {
         let directory = directory.to_str().expect("a UTF-8 path");
         import_ok(&self.url(), &["dir", directory, "--store", name, "--url", url]);
-        import_ok(&self.url(), &["store", "add", name, "--tier", tier, "--url", url]);
+        import_ok(&self.url(), &["store", "add", name, "--tier", tier, "--url", url, "--path", ""]);
     }
 
     /// `sqlite:PATH`

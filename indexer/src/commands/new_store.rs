@@ -64,7 +64,8 @@ pub(crate) fn new_store(args: StoreArgs, before: Option<&Store>, form: Form) -> 
     let root = match path {
         Some(path) if path.is_empty() => None,
         Some(path) => Some(directory(path).map_err(|text| refuse(format!("{} {text}", key("path"))))?),
-        None => before.and_then(|before| before.root.clone()),
+        // A store that is local no more has no directory.
+        None => before.filter(|_| tier == Tier::Local).and_then(|before| before.root.clone()),
     };
     if root.is_some() && tier != Tier::Local {
         let (path, url) = (key("path"), key("url"));
