@@ -16,7 +16,8 @@ use crate::{Cursor, Index, JobStatus, PackageState, RepositoryStatus, Result, St
 const PLACES: &str = "select store_id, \
      count(case when gone_at is null and (first_seen is not null or check_result = 'present') then 1 end) as present, \
      count(case when gone_at is not null and first_seen is not null then 1 end) as gone, \
-     count(case when gone_at is not null and first_seen is null then 1 end) as absent, count(*) as places, count(checked_at) as checked, max(checked_at) as checked_at, \
+     count(case when gone_at is not null and first_seen is null then 1 end) as absent, \
+     count(*) as places, count(checked_at) as checked, max(checked_at) as checked_at, \
      count(case when check_result like 'failed: %' then 1 end) as failed, \
      max(case when check_result like 'failed: %' then check_result end) as failure \
      from locations group by store_id";
