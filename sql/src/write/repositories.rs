@@ -8,9 +8,13 @@ use crate::model::import::check_length;
 use crate::read::repositories::{REPOSITORIES, RepositoryRow};
 use crate::{Error, Index, NewRepository, Repository, Result};
 
+/// Gives a distribution to all packages that a repository lists.
+const MEMBERS_DISTRO: &str = "update packages set distro = ? where distro <> ? and id in (select package_id from \
+     memberships where repository_id = ? and ended_at is null)";
+
 impl Index {
     /// Adds a repository, or changes the one with that name. If anything but the name changes, its metadata counts as
-    /// never imported: the next refresh reads everything.
+    /// never imported: the next refresh reads everything. Packages that it lists get a new distribution at once.
     ///
     /// # Errors
     /// If a value does not fit, the store does not exist, or the database refuses.
@@ -46,6 +50,16 @@ impl Index {
                         }
                         query.push(" where id = ").push_bind(before.id);
                         query.build().execute(&mut **connection).await?;
+                        if let Some(distro) = distro
+                            && before.distro.as_ref() != Some(distro)
+                        {
+                            sqlx::query::<Backend>(MEMBERS_DISTRO)
+                                .bind(distro.as_str())
+                                .bind(distro.as_str())
+                                .bind(before.id)
+                                .execute(&mut **connection)
+                                .await?;
+                        }
                     }
                     None => {
                         let mut query = QueryBuilder::<Backend>::new(
