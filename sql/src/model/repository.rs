@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use artifact::{Format, Nevra};
 
-use super::import::NewLocation;
+use super::import::{NewLocation, check_location};
 use crate::{Checksum, Error, PathHash, Result};
 
 /// A listing of packages below a path of one store.
@@ -116,6 +116,8 @@ pub struct KnownListed {
     pub is_open: bool,
     /// True if the location is gone.
     pub is_gone: bool,
+    /// True if a check found it gone after it was seen last: only a check or its header can show that it is there.
+    pub is_found_gone: bool,
     /// True if the repository lists the package: its membership has not ended.
     pub is_listed: bool,
 }
@@ -147,6 +149,17 @@ pub struct PackageLocation {
     pub location: NewLocation,
     /// The repository that lists it there.
     pub repository_id: Option<i64>,
+}
+
+impl PackageLocation {
+    /// Checks that every value fits the schema. [`crate::Index::insert_locations`] does so too, and refuses all
+    /// locations on an error.
+    ///
+    /// # Errors
+    /// As those of [`crate::Import::check`].
+    pub fn check(&self) -> Result<()> {
+        check_location(&format!("package {}", self.package_id), &self.location)
+    }
 }
 
 /// The end of a refresh that read a complete listing.

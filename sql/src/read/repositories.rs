@@ -19,7 +19,7 @@ pub(crate) const REPOSITORIES: &str = "select id, name, store_id, path, url, for
 /// Selects the columns of [`ListedRow`]: a row for each location of a store, with the package's membership of a
 /// repository, if it lasts.
 const LISTED: &str = "select l.path_hash, l.package_id, p.state, l.checksum, l.checksum_kind, l.last_seen, l.gone_at, \
-     m.repository_id from locations l join packages p on p.id = l.package_id \
+     l.checked_at, l.check_result, m.repository_id from locations l join packages p on p.id = l.package_id \
      left join memberships m on m.package_id = l.package_id and m.ended_at is null and m.repository_id = ";
 
 /// Selects the columns of [`KnownRow`].
@@ -181,18 +181,23 @@ struct ListedRow {
     checksum_kind: Option<String>,
     last_seen: Option<i64>,
     gone_at: Option<i64>,
+    checked_at: Option<i64>,
+    check_result: Option<String>,
     repository_id: Option<i64>,
 }
 
 impl ListedRow {
     fn into_listed(self) -> sqlx::Result<(PathHash, Option<i64>, KnownListed)> {
         let state = PackageState::parse(&self.state)?;
+        let is_checked = self.gone_at.is_some_and(|gone_at| self.checked_at >= Some(gone_at));
+        let is_found_gone = is_checked && self.check_result.as_deref() == Some("gone");
         let listed = KnownListed {
             package_id: self.package_id,
             checksum: to_checksum(self.checksum_kind, self.checksum)?,
             is_read: state.is_read(),
             is_open: state.is_open(),
             is_gone: self.gone_at.is_some(),
+            is_found_gone,
             is_listed: self.repository_id.is_some(),
         };
         Ok((self.path_hash.parse()?, self.last_seen, listed))

@@ -7,7 +7,7 @@ use sqlx::QueryBuilder;
 
 use super::candidates::{self, Candidate, Evidence, Selection};
 use super::insert::now;
-use super::locations::{self, PackagePlace};
+use super::locations::{self, PackagePlace, UnreadPlace, UnreadPlaces};
 use super::{changes, chunks, claimed_packages, memberships};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
@@ -20,6 +20,9 @@ impl Index {
     /// A package that the index has already, read or claimed, gets no second row: the same name-version-release.arch at
     /// the same path, with the same checksum or with a build-id in common is the same package. Claims of a complete
     /// package are dropped: its header answered them. Returns the number of new packages.
+    ///
+    /// Nothing was read at their locations. Another package stays at its place unless the place is below the repository
+    /// and no other one lists it there; and what a check found gone stays gone.
     ///
     /// # Errors
     /// If a value does not fit ([`ClaimedPackage::check`]), or the database refuses. Then nothing of the batch is in
@@ -64,7 +67,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
 
     let (mut claims, mut members, mut hashes) = (NewClaims::default(), Vec::new(), Vec::new());
     // A path has one package.
-    let mut places: BTreeMap<(i64, PathHash), PackagePlace<'_>> = BTreeMap::new();
+    let mut places: BTreeMap<(i64, PathHash), UnreadPlace<'_>> = BTreeMap::new();
     for (claimed, at) in batch.iter().zip(of_batch) {
         let (Some(package), Some(package_id)) = (packages.get(at), ids.get(at).copied()) else {
             return Err(sqlx::Error::RowNotFound);
@@ -75,15 +78,18 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
         members.extend(claimed.repository_id.map(|repository_id| (package_id, repository_id)));
         if let Some(location) = &claimed.location {
             let path_hash = PathHash::of_path(&location.path);
-            places.insert((location.store_id, path_hash), PackagePlace { package_id, path_hash, location });
+            let (place, repository_id) = (PackagePlace { package_id, path_hash, location }, claimed.repository_id);
+            places.insert((location.store_id, path_hash), UnreadPlace { place, repository_id });
         }
     }
     hashes.extend(claims.0.keys().map(|(build_id, _)| hash_build_id(build_id)));
     claims.insert(transaction).await?;
     memberships::begin(transaction, members, now).await?;
-    let places: Vec<PackagePlace<'_>> = places.into_values().collect();
+    let places = places.into_values().collect();
+    let UnreadPlaces { places, taken } = locations::sort_unread(transaction, places).await?;
     locations::mark_replaced(transaction, &places, now).await?;
     locations::insert(transaction, &places, now).await?;
+    locations::insert_taken(transaction, &taken, now).await?;
     changes::record(transaction, writer, hashes).await?;
     Ok(new_ids.len() as u64)
 }

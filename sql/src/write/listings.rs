@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sqlx::{FromRow, QueryBuilder};
 
 use super::insert::now;
-use super::memberships;
+use super::locations::FOUND_GONE;
+use super::memberships::{self, is_below};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::rows::{MAX_LIST, push_list};
@@ -70,7 +71,7 @@ impl Index {
 
     /// Records that a repository lists these packages at these paths of its store, which the index has: memberships
     /// that are missing or ended begin. Present locations were seen at `at`, in seconds since 1970; a gone location of
-    /// one of the packages is present again, unless another package is at its path. Packages that are listed as
+    /// one of the packages is present again, unless another package is at its path or a check found it gone. Packages that are listed as
     /// before need not be given.
     ///
     /// # Errors
@@ -120,6 +121,7 @@ impl Index {
             ended.sort_unstable();
             ended.dedup();
             let ended = end_memberships(&mut transaction, repository_id, &place, &ended, listing, now).await?;
+            begin_together(&mut transaction, repository_id, place.refreshed_at, listing.started_at).await?;
             let is_last = place.refreshed_at.is_none_or(|refreshed_at| refreshed_at <= listing.started_at);
             both!(Transaction, &mut transaction, |connection, Backend| {
                 sqlx::query::<Backend>(
@@ -211,11 +213,6 @@ async fn read_listing_place(transaction: &mut Transaction, repository_id: i64) -
     })
 }
 
-/// True if a path of a store is below another one.
-fn is_below(path: &str, above: &str) -> bool {
-    above.is_empty() || path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
-}
-
 /// Updates `last_seen` of present locations at these paths, and restores gone ones of listed packages.
 async fn see_again(
     transaction: &mut Transaction,
@@ -225,19 +222,17 @@ async fn see_again(
     at: i64,
 ) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
-        let mut query = QueryBuilder::<Backend>::new(
-            "select path_hash, package_id, last_seen, gone_at from locations where store_id = ",
-        );
-        query.push_bind(store_id).push(" and ");
+        let mut query = QueryBuilder::<Backend>::new("select path_hash, package_id, last_seen, gone_at, ");
+        query.push(FOUND_GONE).push(" from locations where store_id = ").push_bind(store_id).push(" and ");
         push_list(&mut query, "path_hash", paths);
         query.push(" order by path_hash, package_id").push(Backend::FOR_UPDATE);
-        let rows: Vec<(String, i64, Option<i64>, Option<i64>)> =
+        let rows: Vec<(String, i64, Option<i64>, Option<i64>, bool)> =
             query.build_query_as().fetch_all(&mut **connection).await?;
         let present: HashSet<&str> =
-            rows.iter().filter(|(.., gone_at)| gone_at.is_none()).map(|(path, ..)| path.as_str()).collect();
+            rows.iter().filter(|(.., gone_at, _)| gone_at.is_none()).map(|(path, ..)| path.as_str()).collect();
         let mut restored: HashMap<&str, (Option<i64>, i64)> = HashMap::new();
-        for (path, package_id, last_seen, _) in &rows {
-            if !present.contains(path.as_str()) && listed.contains(package_id) {
+        for (path, package_id, last_seen, _, is_found_gone) in &rows {
+            if !is_found_gone && !present.contains(path.as_str()) && listed.contains(package_id) {
                 let last = restored.entry(path.as_str()).or_insert((*last_seen, *package_id));
                 *last = (*last).max((*last_seen, *package_id));
             }
@@ -350,6 +345,29 @@ async fn read_places_gone(
         }
         Ok(gone)
     })
+}
+
+/// Makes memberships that began since the last refresh begin with this one, which lists them together: an interrupted
+/// or failed refresh can have begun some of them.
+async fn begin_together(
+    transaction: &mut Transaction,
+    repository_id: i64,
+    refreshed_at: Option<i64>,
+    started_at: i64,
+) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        sqlx::query::<Backend>(
+            "update memberships set first_seen = ? where repository_id = ? and ended_at is null and first_seen > ? and \
+             first_seen <> ?",
+        )
+        .bind(started_at)
+        .bind(repository_id)
+        .bind(refreshed_at.unwrap_or(i64::MIN))
+        .bind(started_at)
+        .execute(&mut **connection)
+        .await?;
+    });
+    Ok(())
 }
 
 /// Ends memberships that were not seen since the refresh began. Returns their number.

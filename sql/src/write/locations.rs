@@ -2,27 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use sqlx::QueryBuilder;
+use sqlx::{FromRow, QueryBuilder};
 
 use super::candidates::{self, Selection};
 use super::insert::now;
 use super::{changes, chunks, memberships};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::model::import::check_location;
 use crate::model::rows::{MAX_LIST, push_list};
 use crate::{Checksum, Index, NewLocation, PackageLocation, PathHash, Result};
 
+/// True of a location that a check found gone after everything else that was known of it.
+pub(crate) const FOUND_GONE: &str =
+    "case when check_result = 'gone' and gone_at is not null and checked_at >= gone_at then 1 else 0 end";
+
 impl Index {
     /// Inserts locations of packages that the index has, in one transaction, with memberships of the repositories that
-    /// list them there. Unknown packages are left out. Returns the number of locations.
+    /// list them there. Unknown packages are left out, and so are places that stay as they are because nothing was read
+    /// there: those of another package that the repository may not replace, and those that a check found gone. Returns
+    /// the number of locations.
     ///
     /// # Errors
     /// If a value does not fit, or the database refuses. Then nothing is inserted.
     pub async fn insert_locations(&self, writer: &str, locations: &[PackageLocation]) -> Result<u64> {
-        for PackageLocation { package_id, location, .. } in locations {
-            check_location(&format!("package {package_id}"), location)?;
-        }
+        locations.iter().try_for_each(PackageLocation::check)?;
         if locations.is_empty() {
             return Ok(0);
         }
@@ -47,12 +50,13 @@ impl Index {
             for PackageLocation { package_id, location, repository_id } in locations {
                 if known.contains(package_id) {
                     let (package_id, path_hash) = (*package_id, PathHash::of_path(&location.path));
-                    places.insert((location.store_id, path_hash), PackagePlace { package_id, path_hash, location });
+                    let place = PackagePlace { package_id, path_hash, location };
+                    places.insert((location.store_id, path_hash), UnreadPlace { place, repository_id: *repository_id });
                     members.extend(repository_id.map(|repository_id| (package_id, repository_id)));
                 }
             }
-            let places: Vec<PackagePlace<'_>> = places.into_values().collect();
             memberships::begin(&mut transaction, members, now).await?;
+            let UnreadPlaces { places, .. } = sort_unread(&mut transaction, places.into_values().collect()).await?;
             mark_replaced(&mut transaction, &places, now).await?;
             insert(&mut transaction, &places, now).await?;
             changes::record(&mut transaction, writer, Vec::new()).await?;
@@ -68,6 +72,127 @@ pub(super) struct PackagePlace<'a> {
     pub(super) package_id: i64,
     pub(super) path_hash: PathHash,
     pub(super) location: &'a NewLocation,
+}
+
+/// A place that a listing states, where nothing was read.
+pub(super) struct UnreadPlace<'a> {
+    pub(super) place: PackagePlace<'a>,
+    /// The repository that lists it.
+    pub(super) repository_id: Option<i64>,
+}
+
+/// Places where nothing was read, each list sorted by store.
+#[derive(Default)]
+pub(super) struct UnreadPlaces<'a> {
+    /// Places that can be inserted.
+    pub(super) places: Vec<PackagePlace<'a>>,
+    /// Places where another package stays, without a row of this one.
+    pub(super) taken: Vec<PackagePlace<'a>>,
+}
+
+/// A row at a path.
+#[derive(FromRow)]
+struct RowThere {
+    path_hash: String,
+    package_id: i64,
+    is_present: bool,
+    /// True if a check found the archive gone, and nothing found it since.
+    is_found_gone: bool,
+}
+
+/// Tells places that can be inserted from those that stay as they are. Only who has read a header saw which package is
+/// there. A listing can be wrong: it replaces other packages only below its own repository, and none that another
+/// repository lists there; and what a check found gone stays gone. `places` are sorted by store.
+pub(super) async fn sort_unread<'a>(
+    transaction: &mut Transaction,
+    places: Vec<UnreadPlace<'a>>,
+) -> sqlx::Result<UnreadPlaces<'a>> {
+    let above = memberships::read_paths(transaction, places.iter().filter_map(|place| place.repository_id)).await?;
+    let mut sorted = UnreadPlaces::default();
+    let mut places = places.into_iter().peekable();
+    while let Some(first) = places.next() {
+        let store_id = first.place.location.store_id;
+        let mut chunk = vec![first];
+        while chunk.len() < MAX_LIST
+            && let Some(next) = places.next_if(|next| next.place.location.store_id == store_id)
+        {
+            chunk.push(next);
+        }
+        let mut rows: HashMap<String, Vec<RowThere>> = HashMap::new();
+        for row in read_rows(transaction, store_id, &chunk).await? {
+            rows.entry(row.path_hash.clone()).or_default().push(row);
+        }
+        let others: BTreeSet<i64> =
+            rows.values().flatten().filter(|row| row.is_present).map(|row| row.package_id).collect();
+        let listed = memberships::read_listed(transaction, store_id, &others).await?;
+        for UnreadPlace { place, repository_id } in chunk {
+            let rows = rows.get(&place.path_hash.to_string()).map(Vec::as_slice).unwrap_or_default();
+            let own = rows.iter().find(|row| row.package_id == place.package_id);
+            let is_below = |above: &str| memberships::is_below(&place.location.path, above);
+            let is_replaceable = |other: &RowThere| {
+                let own = repository_id.and_then(|id| above.get(&id));
+                own.is_some_and(|(store, above)| *store == store_id && is_below(above))
+                    && !listed.iter().any(|(package_id, id, above)| {
+                        *package_id == other.package_id && Some(*id) != repository_id && is_below(above)
+                    })
+            };
+            let mut others = rows.iter().filter(|row| row.is_present && row.package_id != place.package_id);
+            if !others.all(is_replaceable) {
+                if own.is_none() {
+                    sorted.taken.push(place);
+                }
+            } else if !own.is_some_and(|row| row.is_found_gone) {
+                sorted.places.push(place);
+            }
+        }
+    }
+    Ok(sorted)
+}
+
+/// Returns all rows at these paths of a store.
+async fn read_rows(
+    transaction: &mut Transaction,
+    store_id: i64,
+    places: &[UnreadPlace<'_>],
+) -> sqlx::Result<Vec<RowThere>> {
+    let mut paths: Vec<String> = places.iter().map(|place| place.place.path_hash.to_string()).collect();
+    paths.sort_unstable();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    both!(Transaction, transaction, |connection, Backend| {
+        let mut query = QueryBuilder::<Backend>::new("select path_hash, package_id, gone_at is null as is_present, ");
+        query.push(FOUND_GONE).push(" as is_found_gone from locations where store_id = ").push_bind(store_id);
+        query.push(" and ");
+        push_list(&mut query, "path_hash", &paths);
+        query.build_query_as().fetch_all(&mut **connection).await
+    })
+}
+
+/// Inserts rows of places where another package stays: packages are recognized by them.
+pub(super) async fn insert_taken(
+    transaction: &mut Transaction,
+    places: &[PackagePlace<'_>],
+    now: i64,
+) -> sqlx::Result<()> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |places: &[PackagePlace<'_>]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("locations (store_id, path_hash, package_id, path, size, checksum, checksum_kind, gone_at) ");
+            query.push_values(places, |mut row, PackagePlace { package_id, path_hash, location }| {
+                let checksum = location.checksum.as_ref();
+                row.push_bind(location.store_id)
+                    .push_bind(path_hash.to_string())
+                    .push_bind(*package_id)
+                    .push_bind(location.path.as_str())
+                    .push_bind(location.size.map(u64::cast_signed))
+                    .push_bind(checksum.map(Checksum::digits))
+                    .push_bind(checksum.map(|checksum| checksum.kind.as_str()))
+                    .push_bind(now);
+            });
+            query
+        };
+        chunks::write(&mut **connection, places, statement).await?;
+    });
+    Ok(())
 }
 
 /// Marks other packages at these paths as gone. `locations` are sorted by store.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use artifact::{Format, Kind, Nevra};
-use sql::{Changes, Checksum, Claim, ClaimedPackage, Heads, Index, NewLocation, Origin, Store, Tier};
+use sql::{Changes, Checksum, Claim, ClaimedPackage, Heads, Index, NewLocation, NewRepository, Origin, Store, Tier};
 
 use crate::builders::{artifact, build_id, identity, import, store};
 use crate::{Fresh, on_both};
@@ -204,7 +204,16 @@ fn of_two_packages_at_one_path_in_a_batch_the_last_is_present() {
     on_both(async |fresh| {
         let index = fresh.index().await;
         let mirror = store(&index, "m", Tier::Mirror, 0).await;
-        let at = |nevra: &str| claimed(nevra, &[], Some(location(&mirror, "latest.rpm", 1)), None);
+        let new = NewRepository {
+            name: "all".into(),
+            store_id: mirror.id,
+            path: String::new(),
+            url: None,
+            format: Format::Rpm,
+            distro: None,
+        };
+        let all = index.add_repository(&new).await.unwrap();
+        let at = |nevra: &str| claimed(nevra, &[], Some(location(&mirror, "latest.rpm", 1)), Some(all.id));
         index.insert_claimed("repo", &[at("a-1-1.x86_64"), at("b-1-1.x86_64")]).await.unwrap();
         let there = "select p.nvra from locations l join packages p on p.id = l.package_id where l.gone_at is null";
         assert_eq!(fresh.rows(there).await, ["nvra=Some(\"b-1-1.x86_64\")"]);

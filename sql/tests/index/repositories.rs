@@ -2,8 +2,8 @@
 
 use artifact::Format;
 use sql::{
-    Checksum, CompleteListing, Import, Index, KnownListed, ListingEnd, NewRepository, PathHash, Repository, Store,
-    Tier, Verified,
+    CheckResult, Checksum, ClaimedPackage, CompleteListing, Import, Index, KnownListed, ListingEnd, NewLocation,
+    NewRepository, Origin, PackageLocation, PathHash, PlaceCheck, Repository, Store, Tier, Verified,
 };
 
 use crate::builders::{simple, store};
@@ -329,5 +329,153 @@ fn a_membership_of_a_package_in_another_store_ends_and_its_location_stays() {
         assert_eq!((end.ended, end.gone), (1, 0));
         assert_eq!(memberships(&fresh).await, ["a-1-1.x86_64 updates"]);
         assert_eq!(gone(&fresh).await, [""; 0]);
+    });
+}
+
+#[test]
+fn what_nobody_read_replaces_packages_below_its_own_repository_alone() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let (mirror, other) = (store(&index, "m", Tier::Mirror, 0).await, store(&index, "o", Tier::Mirror, 0).await);
+        let updates = repository(&index, &mirror, "updates", "updates").await;
+        let hostile = repository(&index, &other, "hostile", "x").await;
+        let all = repository(&index, &mirror, "all", "").await;
+        let real = listed(&updates, &mirror, "a-1-1.x86_64");
+        let beside = simple(&mirror, "beside-1-1.x86_64");
+        let away = simple(&other, "away-1-1.x86_64");
+        refresh(&index, &updates, std::slice::from_ref(&real)).await;
+        index.insert("test", &[beside.clone(), away.clone()]).await.unwrap();
+        let claim = |repository: &Repository, location: &NewLocation| ClaimedPackage {
+            origin: Origin::Repository,
+            format: Format::Rpm,
+            nevra: "evil-1-1.x86_64".parse().unwrap(),
+            source_rpm: None,
+            distro: String::new(),
+            claims: Vec::new(),
+            location: Some(NewLocation {
+                checksum: Some(Checksum { kind: "sha256".into(), bytes: vec![9; 32] }),
+                ..location.clone()
+            }),
+            repository_id: Some(repository.id),
+        };
+        // At a place in another store, beside the repository, and where another repository lists a package.
+        let claims = [
+            claim(&hostile, &real.location),
+            claim(&hostile, &away.location),
+            claim(&updates, &beside.location),
+            claim(&all, &real.location),
+        ];
+        let ids = "select id from packages where nvra = 'away-1-1.x86_64'";
+        let away_id: i64 = fresh.rows(ids).await[0].split(['(', ')']).nth(1).unwrap().parse().unwrap();
+        let located = |repository: &Repository, location: &NewLocation| PackageLocation {
+            package_id: away_id,
+            location: location.clone(),
+            repository_id: Some(repository.id),
+        };
+        let of_others = "select count(*) as n from locations l join packages p on p.id = l.package_id where l.gone_at \
+             is null and p.nvra in ('a-1-1.x86_64', 'beside-1-1.x86_64', 'away-1-1.x86_64')";
+        for _ in 0..2 {
+            index.insert_claimed("test", &claims).await.unwrap();
+            let located = [located(&hostile, &real.location), located(&updates, &beside.location)];
+            assert_eq!(index.insert_locations("test", &located).await.unwrap(), 0);
+            assert_eq!(fresh.rows(of_others).await, ["n=Some(3)"]);
+            let evil = fresh.rows("select id from packages where nvra = 'evil-1-1.x86_64'").await;
+            assert_eq!(evil.len(), 1, "listed again it is the same package");
+        }
+        assert_eq!(gone(&fresh).await.len(), 3, "{:?}", gone(&fresh).await);
+        // Below its own repository, where no other one lists it.
+        index.insert_claimed("test", &[claim(&updates, &real.location)]).await.unwrap();
+        assert_eq!(fresh.rows(of_others).await, ["n=Some(2)"]);
+        // And who reads a header saw what is there.
+        let mut rebuilt = beside;
+        rebuilt.package = crate::builders::package("rebuilt-1-1.x86_64");
+        index.insert("test", &[Import { repository_id: Some(hostile.id), ..rebuilt }]).await.unwrap();
+        assert_eq!(fresh.rows(of_others).await, ["n=Some(1)"]);
+    });
+}
+
+#[test]
+fn packages_that_are_listed_together_began_together() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let updates = repository(&index, &mirror, "updates", "updates").await;
+        let [old, new, newest] =
+            ["a-1-1.x86_64", "a-1-2.x86_64", "a-1-3.x86_64"].map(|nevra| listed(&updates, &mirror, nevra));
+        // A refresh that is interrupted, long ago.
+        index.begin_listing(updates.id).await.unwrap();
+        index.insert("test", std::slice::from_ref(&old)).await.unwrap();
+        fresh.execute("update memberships set first_seen = 5, last_seen = 6").await;
+        refresh(&index, &updates, &[old.clone(), new.clone()]).await;
+        let first = "select distinct m.first_seen from memberships m";
+        assert_eq!(fresh.rows(first).await.len(), 1);
+        // In two batches, some time after the refresh began.
+        let began = index.begin_listing(updates.id).await.unwrap();
+        index.insert("test", std::slice::from_ref(&newest)).await.unwrap();
+        let last = "select m.first_seen from memberships m order by m.first_seen desc limit 1";
+        assert_eq!(fresh.rows(last).await, [format!("first_seen=Some({began})")]);
+        refresh(&index, &updates, &[old, new, newest]).await;
+        let ids: Vec<i64> = index.listed_packages(updates.id).await.unwrap().into_iter().collect();
+        let mut successors: Vec<usize> =
+            index.lives(&ids).await.unwrap().values().map(|life| life.successors.len()).collect();
+        successors.sort_unstable();
+        assert_eq!(successors, [0, 1, 1], "the newest alone came later");
+    });
+}
+
+#[test]
+fn packages_get_the_distribution_that_their_repository_gets_later() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let updates = repository(&index, &mirror, "updates", "updates").await;
+        let [a, b] = ["a-1-1.fc40.x86_64", "b-1-1.fc40.x86_64"].map(|nevra| listed(&updates, &mirror, nevra));
+        refresh(&index, &updates, &[a.clone(), b]).await;
+        refresh(&index, &updates, &[a]).await;
+        let given = NewRepository { distro: Some("el9".into()), ..new(&mirror, "updates", "updates") };
+        index.add_repository(&given).await.unwrap();
+        let distros = fresh.rows("select nvra, distro from packages order by nvra").await;
+        assert!(distros[0].contains("el9") && distros[1].contains("fc40"), "{distros:?}");
+    });
+}
+
+#[test]
+fn a_place_that_a_check_found_gone_stays_gone_until_its_header_is_read() {
+    on_both(async |fresh| {
+        let index = fresh.index().await;
+        let mirror = store(&index, "m", Tier::Mirror, 0).await;
+        let updates = repository(&index, &mirror, "updates", "updates").await;
+        let a = listed(&updates, &mirror, "a-1-1.x86_64");
+        refresh(&index, &updates, std::slice::from_ref(&a)).await;
+        let path = PathHash::of_path(&a.location.path);
+        let known = async || index.known_listing(updates.id).await.unwrap()[&path].clone();
+        let package_id = known().await.package_id;
+        assert!(!known().await.is_found_gone);
+        let at = index.begin_listing(updates.id).await.unwrap() + 9;
+        let check = |at: i64, result: CheckResult| PlaceCheck {
+            package_id,
+            store_id: mirror.id,
+            path: a.location.path.clone(),
+            at,
+            result,
+            derived: false,
+        };
+        index.record_check(&[check(at, CheckResult::Gone)]).await.unwrap();
+        assert!(known().await.is_found_gone);
+        let located = PackageLocation { package_id, location: a.location.clone(), repository_id: Some(updates.id) };
+        assert_eq!(index.insert_locations("test", &[located]).await.unwrap(), 0);
+        index.mark_listed(updates.id, &[package_id], &[path], at + 1).await.unwrap();
+        let since = fresh.rows("select gone_at from locations").await;
+        assert_eq!(since, [format!("gone_at=Some({at})")], "and the time stays");
+        index.insert("test", std::slice::from_ref(&a)).await.unwrap();
+        assert!(!known().await.is_gone && !known().await.is_found_gone);
+        // A listing that lacked it meanwhile and has it again is believed.
+        index.mark_gone(mirror.id, &[path], at + 5).await.unwrap();
+        assert!(known().await.is_gone && !known().await.is_found_gone);
+        index.mark_listed(updates.id, &[package_id], &[path], at + 6).await.unwrap();
+        assert!(!known().await.is_gone);
+        index.record_check(&[check(at + 7, CheckResult::Gone)]).await.unwrap();
+        index.record_check(&[check(at + 8, CheckResult::Present { size: None })]).await.unwrap();
+        assert!(!known().await.is_gone);
     });
 }

@@ -81,8 +81,10 @@ pub(crate) struct Listing {
     hasher: RandomState,
     /// Known packages that are listed still.
     listed: HashSet<i64>,
-    /// Of these, those without a membership, with a path.
+    /// Of these, those whose membership has to be written, with a path.
     unmarked: Vec<(i64, PathHash)>,
+    /// Listed paths at which a check found the archive gone: only its header shows that it is there again.
+    found_gone: HashSet<PathHash>,
     /// Checksums of refused entries.
     kept: HashSet<Checksum>,
     /// True if it is not known which package a refused entry is: it may be any that seems to be missing.
@@ -131,6 +133,7 @@ impl Listing {
             hasher: RandomState::new(),
             listed: HashSet::new(),
             unmarked: Vec::new(),
+            found_gone: HashSet::new(),
             kept: HashSet::new(),
             is_incomplete: false,
             new: Vec::new(),
@@ -169,6 +172,16 @@ impl Listing {
             return;
         };
         self.listed.insert(known.package_id);
+        if known.is_found_gone {
+            self.unmarked.push((known.package_id, path_hash));
+            if self.wants.headers {
+                self.found_gone.insert(path_hash);
+                self.new.push(Box::new(entry));
+            } else {
+                self.unchanged += 1;
+            }
+            return;
+        }
         if known.is_gone || self.wants.more_of(known.is_read, known.is_open) {
             self.new.push(Box::new(entry));
             return;
@@ -229,9 +242,15 @@ impl Listing {
                 // Listed also if it cannot be read now.
                 self.listed.extend(known.map(|known| known.package_id));
                 let is_read = |known: &&KnownPackage| !self.wants.more_of(true, known.is_open);
-                match known.filter(is_read).filter(|_| proves_identity(&entry.checksum)) {
-                    Some(known) => work.located.push(self.location_of(&entry, known)),
-                    None => work.unread.push(entry),
+                let known = known.filter(is_read).filter(|_| proves_identity(&entry.checksum));
+                let Some(known) = known.filter(|_| !self.is_found_gone(&entry)) else {
+                    work.unread.push(entry);
+                    continue;
+                };
+                let located = self.location_of(&entry, known);
+                match located.check() {
+                    Ok(()) => work.located.push(located),
+                    Err(error) => self.refuse(entry.nevra.nvra(), error.to_string()),
                 }
             }
         }
@@ -256,6 +275,11 @@ impl Listing {
         work.ended = self.members.difference(&self.listed).copied().collect();
         work.ended.sort_unstable();
         Ok(work)
+    }
+
+    /// True if a check found the archive of an entry gone.
+    fn is_found_gone(&self, entry: &ListedArchive) -> bool {
+        entry.store_id == self.store_id && self.found_gone.contains(&PathHash::of_path(&entry.path))
     }
 
     fn location_of(&self, entry: &ListedArchive, known: &KnownPackage) -> PackageLocation {
