@@ -147,7 +147,7 @@ fn a_place_follows_from_a_pattern_until_a_row_replaces_it() {
         let found = locations().await;
         assert_eq!(names(&found), ["m", "koji", "other"], "seen, it has the priority of its store");
         let (_, present) = &found[1];
-        assert_eq!((present.gone_at, present.first_seen, present.size), (None, Some(70), Some(7)));
+        assert_eq!((present.gone_at, present.first_seen, present.size), (None, Some(61), Some(7)));
         // Another pattern: another place.
         let new = NewStore { pattern: Some("{nvra}.rpm".parse().unwrap()), ..NewStore::from(koji) };
         index.add_store(&new).await.unwrap();
