@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytesize::ByteSize;
 use serde::Serialize;
 use sql::Verified;
 
@@ -140,55 +141,78 @@ fn word<S: serde::Serializer>(verified: &Verified, serializer: S) -> Result<S::O
 impl fmt::Display for RepositorySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.name)?;
-        if let Some(error) = &self.error {
-            write!(f, "REFUSED: {error}; ")?;
-        }
         let unverified = if self.verified == Verified::No { " (unverified)" } else { "" };
-        match self.outcome {
-            RepositoryOutcome::Unchanged => {
-                write!(f, "unchanged{unverified}, {}", counted(self.packages, "package"))?;
+        let packages = counted(self.packages, "package");
+        match (self.outcome, &self.error) {
+            (RepositoryOutcome::Unchanged, _) => return write!(f, "unchanged{unverified}, {packages}"),
+            (RepositoryOutcome::Refused, error) => {
+                write!(f, "REFUSED: {}", error.as_deref().unwrap_or("unknown reason"))?;
             }
-            RepositoryOutcome::Imported => {
-                let packages = counted(self.packages, "package");
-                write!(f, "{packages} listed{unverified}, {} unchanged", self.unchanged)?;
-            }
-            RepositoryOutcome::Refused => f.write_str("nothing was marked as gone")?,
-            RepositoryOutcome::Interrupted => f.write_str("interrupted")?,
+            (RepositoryOutcome::Imported, _) => write!(f, "{packages} listed{unverified}")?,
+            (RepositoryOutcome::Interrupted, _) => f.write_str("interrupted")?,
         }
-        if self.outcome != RepositoryOutcome::Unchanged {
-            write!(
-                f,
-                "; {} imported with {}, {} completed, {} from metadata alone, {} at {}; {} ended, {} gone",
-                self.imported,
-                counted(self.artifacts, "artifact"),
-                self.completed,
-                self.claimed,
-                self.located,
-                if self.located == 1 { "a new place" } else { "new places" },
-                self.ended,
-                self.gone
-            )?;
-        }
-        for (count, one, more) in [
-            (self.duplicates, "listed twice", "listed twice"),
-            (self.rubbish_provides, "provide is no build-id", "provides are no build-id"),
-            (self.refused, "package REFUSED", "packages REFUSED"),
+        let places = if self.located == 1 { "at a new place" } else { "at new places" };
+        let provides = if self.rubbish_provides == 1 { "provide is no build-id" } else { "provides are no build-id" };
+        let refused = if self.refused == 1 { "package REFUSED" } else { "packages REFUSED" };
+        for (count, text) in [
+            (self.unchanged, "unchanged"),
+            (self.imported, "imported"),
+            (self.completed, "completed"),
+            (self.claimed, "from metadata alone"),
+            (self.located, places),
+            (self.ended, "ended"),
+            (self.gone, "gone"),
+            (self.duplicates, "listed twice"),
+            (self.rubbish_provides, provides),
+            (self.refused, refused),
         ] {
             if count > 0 {
-                write!(f, "; {count} {}", if count == 1 { one } else { more })?;
+                write!(f, ", {count} {text}")?;
             }
         }
-        write!(
-            f,
-            "; {}, {} of metadata, {} of {} ({} each), {} of {}; {:.1} s",
-            counted(self.requests, "request"),
-            counted(self.metadata_bytes, "byte"),
-            counted(self.headers, "header"),
-            counted(self.header_bytes, "byte"),
-            self.bytes_per_header,
-            counted(self.payloads, "payload"),
-            counted(self.payload_bytes, "byte"),
-            self.seconds
-        )
+        if self.artifacts > 0 {
+            write!(f, "; {}", counted(self.artifacts, "artifact"))?;
+        }
+        if self.requests > 0 {
+            write!(f, "; {}", counted(self.requests, "request"))?;
+        }
+        if self.metadata_bytes > 0 {
+            write!(f, ", {} of metadata", ByteSize(self.metadata_bytes))?;
+        }
+        for (count, what, bytes) in
+            [(self.headers, "header", self.header_bytes), (self.payloads, "payload", self.payload_bytes)]
+        {
+            if count > 0 {
+                write!(f, ", {} of {}", counted(count, what), ByteSize(bytes))?;
+            }
+        }
+        if self.seconds > 0.0 {
+            write!(f, "; {:.1} s", self.seconds)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_zero_is_left_out() {
+        let mut summary = RepositorySummary::new("r");
+        (summary.outcome, summary.packages, summary.requests) = (RepositoryOutcome::Unchanged, 1, 1);
+        assert_eq!(summary.to_string(), "r: unchanged (unverified), 1 package");
+        summary.outcome = RepositoryOutcome::Imported;
+        (summary.imported, summary.artifacts, summary.headers, summary.header_bytes) = (1, 1, 1, 2048);
+        (summary.metadata_bytes, summary.seconds, summary.refused) = (3 << 20, 1.0, 1);
+        assert_eq!(
+            summary.to_string(),
+            "r: 1 package listed (unverified), 1 imported, 1 package REFUSED; 1 artifact; 1 request, 3.0 MiB of \
+             metadata, 1 header of 2.0 KiB; 1.0 s"
+        );
+        let refused = RepositorySummary::new("r");
+        let refused =
+            RepositorySummary { outcome: RepositoryOutcome::Refused, error: Some("no repomd.xml".into()), ..refused };
+        assert_eq!(refused.to_string(), "r: REFUSED: no repomd.xml");
     }
 }
