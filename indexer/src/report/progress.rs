@@ -20,8 +20,8 @@ pub(crate) const MAX_NAMED: usize = 100;
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Style {
-    /// Returns the style for standard error. `bar` makes that of a bar.
-    fn new(quiet: bool, bar: impl FnOnce() -> Option<ProgressStyle>) -> Self {
+    /// Returns the style for standard error. `bar` makes that of a bar, `name` is its prefix.
+    fn new(quiet: bool, name: &str, bar: impl FnOnce() -> Option<ProgressStyle>) -> Self {
         if quiet {
             return Self::Quiet;
         }
@@ -33,6 +33,8 @@ impl Style {
         if let Some(style) = bar() {
             shown.set_style(style.progress_chars("=> "));
         }
+        shown.set_prefix(name.to_owned());
+        shown.set_message("starting");
         shown.enable_steady_tick(Duration::from_millis(200));
         Self::Bar(shown)
     }
@@ -82,7 +84,7 @@ impl ImportProgress {
     /// Returns the progress of an import that starts now.
     pub(crate) fn new(quiet: bool) -> Self {
         let bar = "{spinner} {msg} {human_pos}/{human_len} [{wide_bar}] {rate} {elapsed_precise}";
-        Self::with_style(Style::new(quiet, || ProgressStyle::with_template(bar).ok().map(with_rate)))
+        Self::with_style(Style::new(quiet, "", || ProgressStyle::with_template(bar).ok().map(with_rate)))
     }
 
     fn with_style(style: Style) -> Self {
@@ -106,7 +108,7 @@ impl ImportProgress {
             let _ = write!(out, "{}", ByteSize(traffic.traffic().bytes() - before));
         };
         let left = |state: &ProgressState, out: &mut dyn fmt::Write| {
-            if state.pos() > 0 {
+            if state.pos() > 0 && state.len() != Some(state.pos()) {
                 let _ = write!(out, "{} left", HumanDuration(state.eta()));
             }
         };
@@ -114,10 +116,7 @@ impl ImportProgress {
             let style = ProgressStyle::with_template(bar).ok()?;
             Some(with_rate(style).with_key("received", received).with_key("left", left))
         };
-        let mut progress = Self::with_style(Style::new(quiet, style));
-        if let Style::Bar(bar) = &progress.style {
-            bar.set_prefix(name.to_owned());
-        }
+        let mut progress = Self::with_style(Style::new(quiet, name, style));
         let style = progress.style.clone();
         let notice = move |server: &str, text: &str| style.report(server, text);
         network.set_notice((!quiet).then(|| Box::new(notice) as Notice));
@@ -135,6 +134,9 @@ impl ImportProgress {
     pub(crate) fn set_phase(&mut self, phase: &'static str) {
         self.phase = phase;
         if let Style::Bar(bar) = &self.style {
+            // What is done belongs to the phase before.
+            bar.set_length(self.found.load(Ordering::Relaxed));
+            bar.set_position(self.summary.found);
             bar.set_message(phase);
         }
     }
@@ -195,6 +197,8 @@ impl ImportProgress {
     }
 
     fn report_or_defer(&mut self, path: &str, reason: &str) {
+        // What the network states can begin with the path, too.
+        let reason = reason.strip_prefix(path).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(reason);
         match &mut self.deferred {
             Some(deferred) if deferred.len() < MAX_NAMED => deferred.push((path.to_owned(), reason.to_owned())),
             Some(_) => self.more += 1,
