@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::commands::show::{self, ShowArgs};
 use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
+use crate::settings::tables;
 pub(crate) use repo::{RepoArgs, RepositoryFormat};
 pub(crate) use store::{OrNone, StoreArgs, StoreCommand};
 
@@ -40,6 +41,9 @@ Examples:
   Only debug packages, without directories called `old`:
     darkserver-import dir /srv/mirror --exclude old/ --exclude '*.rpm' --include '*-debug*.rpm'
 
+  A repository, from the headers of its packages over HTTP:
+    darkserver-import repo https://repo.example.org/el9/x86_64 --name tools
+
   Single packages, with their distribution:
     darkserver-import rpm ./*.rpm --distro fedora-40-x86_64
 
@@ -60,7 +64,8 @@ Database, in order of precedence:
 
 Exit status:
   0    all packages are in the index
-  1    an archive was broken or unreadable (the others are in the index), or the database failed
+  1    an archive was broken or unreadable, a package or repository was refused (the others are in
+       the index), or the database failed
   2    wrong usage or configuration, also for one PATH among several (the others are imported)
   130  stopped by a signal; the same command continues";
 
@@ -253,7 +258,7 @@ pub(crate) struct CheckArgs {
     pub(crate) locations: bool,
     /// Maximum time of --locations
     #[arg(long = "for", value_name = "DURATION", default_value = "10m", requires = "locations")]
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(value_parser = tables::read_duration)]
     pub(crate) budget: Duration,
 }
 

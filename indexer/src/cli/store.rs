@@ -17,7 +17,7 @@ pub(crate) enum StoreCommand {
     List,
     /// Probe stores: what works, how fast they are, where they redirect to
     Check(CheckArgs),
-    /// Remove a store and its locations from the index; the packages stay
+    /// Remove a store from the index, with its locations, its repositories and their memberships; the packages stay
     Remove {
         /// Name of the store
         name: String,

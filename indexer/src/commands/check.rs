@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::cli::{CheckArgs, Common};
 use crate::commands::check_locations;
+use crate::commands::local_stores::find_store;
 use crate::feeders;
 use crate::fetch::network::{Network, NetworkLimits};
 use crate::fetch::probe::{self, Check, Outcome, Target};
@@ -78,10 +79,8 @@ pub(crate) async fn run(index: &Index, args: CheckArgs, common: &Common) -> Resu
 
 /// Returns the stores with these names, or all.
 fn select(stores: Vec<Store>, names: &[String]) -> Result<Vec<Store>> {
-    if let Some(unknown) = names.iter().find(|name| stores.iter().all(|store| store.name != **name)) {
-        let known: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
-        let known = known.join(", ");
-        return Err(CommandFailure::Usage(format!("expected the name of a store ({known}), found {unknown}")));
+    for name in names {
+        find_store(&stores, name)?;
     }
     Ok(stores.into_iter().filter(|store| names.is_empty() || names.contains(&store.name)).collect())
 }

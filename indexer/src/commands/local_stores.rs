@@ -8,6 +8,7 @@ use url::Url;
 use crate::cli::DirArgs;
 use crate::feeders::filter::PathFilter;
 use crate::report::failure::{CommandFailure, Result};
+use crate::report::urls::public_url;
 
 /// Returns the store of a canonical directory: the local store whose root is or contains it, else a new one.
 ///
@@ -194,17 +195,30 @@ pub(crate) fn base_url(text: &str, what: &str) -> Result<String> {
     Ok(if url.query().is_none() { text.trim_end_matches('/') } else { text }.to_owned())
 }
 
-/// Returns a base URL without its query, which can be a secret token.
-pub(crate) fn without_query(url: &str) -> &str {
-    url.split_once('?').map_or(url, |(before, _)| before)
+/// Returns the store with a name.
+///
+/// # Errors
+/// [`CommandFailure::Usage`] if there is none.
+pub(crate) fn find_store<'a>(stores: &'a [Store], name: &str) -> Result<&'a Store> {
+    let found = stores.iter().find(|store| store.name == name);
+    found.ok_or_else(|| unknown_store(stores.iter().map(|store| store.name.as_str()), name))
+}
+
+/// States the names of the stores that there are.
+pub(crate) fn unknown_store<'a>(stores: impl Iterator<Item = &'a str>, name: &str) -> CommandFailure {
+    let mut names: Vec<&str> = stores.collect();
+    names.sort_unstable();
+    names.dedup();
+    let names = if names.is_empty() { "there are none".to_owned() } else { names.join(", ") };
+    CommandFailure::Usage(format!("expected the name of a store ({names}), found {name}: add it with `store add`"))
 }
 
 /// Returns the directory and the URL of a store, for messages.
 pub(crate) fn describe_addresses(store: &Store) -> String {
-    match (&store.root, store.base_url.as_deref().map(without_query)) {
+    match (&store.root, store.base_url.as_deref().and_then(public_url)) {
         (Some(root), Some(url)) => format!("{}, {url}", root.display()),
         (Some(root), None) => root.display().to_string(),
-        (None, Some(url)) => url.to_owned(),
+        (None, Some(url)) => url,
         (None, None) => "without directory and URL".into(),
     }
 }

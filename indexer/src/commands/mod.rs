@@ -51,6 +51,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             importer.finish(common).await
         }
         Command::Repo(args) => {
+            if args.url.is_none() && args.remove.is_none() && !args.all {
+                let expected = "expected URL|METALINK|MIRRORLIST, or --all for the repositories of indexer.toml";
+                return Err(CommandFailure::Usage(format!("{expected}, found none: see `repo --help`")));
+            }
             let index = open(common, &settings::database(common)?).await?;
             let result = Box::pin(repository::run(*args, &index, common)).await;
             index.checkpoint().await;

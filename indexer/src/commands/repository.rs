@@ -1,5 +1,7 @@
 //! The command `repo`: which repository, of which store, and its refresh.
 
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +11,7 @@ use sql::{Index, NewStore, Store, Tier};
 use url::Url;
 
 use super::check_locations::check_places;
-use super::local_stores::{describe_addresses, refuse_nested, without_query};
+use super::local_stores::{describe_addresses, find_store, refuse_nested, unknown_store};
 use super::new_store::{Form, new_store};
 use crate::cli::{Common, Payload, RepoArgs, RepositoryFormat};
 use crate::feeders::repository::address::Address;
@@ -23,6 +25,8 @@ use crate::report::failure::{self, CommandFailure, Result};
 use crate::report::output::{print, print_error};
 use crate::report::progress::ImportProgress;
 use crate::report::repository::{RepositoryOutcome, RepositorySummary};
+use crate::report::summary::counted;
+use crate::report::urls::public_url;
 use crate::settings::tables::RepositoryTable;
 use crate::settings::{self, RepositorySettings};
 
@@ -41,13 +45,16 @@ struct Options {
 
 /// Refreshes the repository of the command line, or all of the configuration file.
 pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Result<ExitCode> {
+    if let Some(name) = &args.remove {
+        return remove(index, name, common).await;
+    }
     let settings = settings::repositories(common)?;
     let stop = Stop::on_signal();
     let (is_all, jobs, temp_limit) = (args.all, usize::from(args.jobs), args.temp_limit.as_u64());
     let plans = if is_all {
         Box::pin(configured(&settings, index, common)).await?
     } else {
-        vec![Box::pin(args.into_plan(index)).await?]
+        vec![Ok(Box::pin(args.into_plan(index)).await?)]
     };
     let refresher = Refresher {
         index: index.clone(),
@@ -61,17 +68,21 @@ pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Resul
         if stop.is_set() {
             break;
         }
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(refused) => {
+                report(refused, common);
+                summaries.push(refused.clone());
+                continue;
+            }
+        };
         let mut progress = ImportProgress::of_repository(common.quiet, &plan.name, &refresher.network);
         let refreshed = Box::pin(refresher.refresh(plan, &mut progress)).await;
         // Clears the progress bar before the summary is printed.
         drop(progress);
         let summary = match refreshed {
             // One repository of several does not stop the others.
-            Err(failure @ CommandFailure::Usage(_)) if is_all => RepositorySummary {
-                outcome: RepositoryOutcome::Refused,
-                error: Some(failure.to_string()),
-                ..RepositorySummary::new(&plan.name)
-            },
+            Err(failure @ CommandFailure::Usage(_)) if is_all => refused(&plan.name, &failure),
             refreshed => refreshed?,
         };
         report(&summary, common);
@@ -86,6 +97,12 @@ pub(crate) async fn run(args: RepoArgs, index: &Index, common: &Common) -> Resul
         None
     };
     finish(&summaries, checked.as_ref(), is_all, stop.is_set(), common)
+}
+
+/// Returns the summary of a repository that nothing was asked about.
+fn refused(name: &str, failure: &CommandFailure) -> RepositorySummary {
+    let error = Some(failure.to_string());
+    RepositorySummary { outcome: RepositoryOutcome::Refused, error, ..RepositorySummary::new(name) }
 }
 
 /// Prints the summary of a repository. A refused one is reported also when quiet.
@@ -125,8 +142,16 @@ fn finish(
     Ok(if is_flawless { ExitCode::SUCCESS } else { ExitCode::from(failure::FAILED) })
 }
 
-/// Adds or changes the stores of the configuration file, and returns its repositories.
-async fn configured(settings: &RepositorySettings, index: &Index, common: &Common) -> Result<Vec<Plan>> {
+/// Adds or changes the stores of the configuration file, and returns its repositories. One that cannot be asked for,
+/// because a key file is missing for example, is refused alone.
+///
+/// # Errors
+/// [`CommandFailure::Usage`] if the file states something that is never right. Nothing was written then.
+async fn configured(
+    settings: &RepositorySettings,
+    index: &Index,
+    common: &Common,
+) -> Result<Vec<std::result::Result<Plan, RepositorySummary>>> {
     let file = settings.path.display();
     let in_file = |failure: CommandFailure| match failure {
         CommandFailure::Usage(text) => CommandFailure::Usage(format!("{file}: {text}")),
@@ -142,23 +167,73 @@ async fn configured(settings: &RepositorySettings, index: &Index, common: &Commo
         .iter()
         .cloned()
         .map(|table| table.into_args().and_then(|args| new_store(args, None, Form::Table)));
-    for store in stores.collect::<Result<Vec<NewStore>>>().map_err(in_file)? {
+    let stores = stores.collect::<Result<Vec<NewStore>>>().map_err(in_file)?;
+    let known = index.stores().await?;
+    let names: Vec<&str> = stores
+        .iter()
+        .map(|store| &store.name)
+        .chain(known.iter().map(|store| &store.name))
+        .map(String::as_str)
+        .collect();
+    for table in &settings.repositories {
+        let checked = Options::of_table(table).check(&names);
+        checked
+            .map_err(|failure| in_file(CommandFailure::Usage(format!("[[repository]] {}: {failure}", table.name))))?;
+    }
+    for store in stores {
         if let Some(root) = &store.root {
             refuse_nested(&index.stores().await?, &store.name, root, &filter).map_err(in_file)?;
         }
         index.add_store(&store).await?;
     }
+    warn_of_others(settings, index, common).await?;
     let mut plans = Vec::new();
     for table in &settings.repositories {
-        let plan = Options::of_table(table).into_plan(index).await;
-        plans.push(plan.map_err(|failure| match failure {
-            CommandFailure::Usage(text) => {
-                CommandFailure::Usage(format!("{file}: [[repository]] {}: {text}", table.name))
-            }
-            other => other,
-        })?);
+        plans.push(match Options::of_table(table).into_plan(index).await {
+            Ok(plan) => Ok(plan),
+            Err(failure @ CommandFailure::Usage(_)) => Err(refused(&table.name, &failure)),
+            Err(failure) => return Err(failure),
+        });
     }
     Ok(plans)
+}
+
+/// Names the repositories of the index that the file lacks, unless quiet.
+async fn warn_of_others(settings: &RepositorySettings, index: &Index, common: &Common) -> Result<()> {
+    let others: Vec<String> = index.repositories().await?.into_iter().map(|repository| repository.name).collect();
+    let is_other = |name: &&String| settings.repositories.iter().all(|table| table.name != **name);
+    let others: Vec<&str> = others.iter().filter(is_other).map(String::as_str).collect();
+    if !others.is_empty() && !common.quiet {
+        print_error(&format_args!(
+            "darkserver-import: in the index, but not in {}: {}; they stay as they are until `repo --remove NAME`",
+            settings.path.display(),
+            others.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Removes a repository; its packages and their places stay.
+async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> {
+    let repositories = index.status().await?.repositories;
+    let Some(status) = repositories.iter().find(|status| status.repository.name == name) else {
+        let names: Vec<&str> = repositories.iter().map(|status| status.repository.name.as_str()).collect();
+        return Err(CommandFailure::Usage(format!(
+            "expected the name of a repository ({}), found {name}",
+            names.join(", ")
+        )));
+    };
+    index.remove_repository(name).await?;
+    let memberships = status.listed + status.ended;
+    if common.json {
+        print(&json!({ "name": name, "memberships": memberships }))?;
+    } else if !common.quiet {
+        print(&format_args!(
+            "removed repository {name} with {}; the packages and their places stay",
+            counted(memberships, "membership")
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 impl RepoArgs {
@@ -184,18 +259,38 @@ impl Options {
         }
     }
 
+    /// Checks what can be checked without the index; `stores` are the names of its stores and of those to be added.
+    fn check(&self, stores: &[&str]) -> Result<()> {
+        if let Some(name) = self.store.as_deref().filter(|name| !stores.contains(name)) {
+            return Err(unknown_store(stores.iter().copied(), name));
+        }
+        match (&self.url, &self.store) {
+            (Some(url), store) => match Address::read(url, self.format)?.directory() {
+                None if store.is_none() => Err(list_without_store()),
+                _ => Ok(()),
+            },
+            (None, Some(_)) => Ok(()),
+            (None, None) => Err(CommandFailure::Usage("expected `url`, or `store` and `path`, found none".into())),
+        }
+    }
+
     /// Finds the store, or adds one, and the path of the repository below it.
     async fn into_plan(self, index: &Index) -> Result<Plan> {
         for key in &self.keys {
-            if !key.is_file() {
+            if let Err(error) =
+                File::open(key).and_then(|file| file.metadata()).and_then(|found| match found.is_file() {
+                    true => Ok(()),
+                    false => Err(io::Error::other("another kind of file")),
+                })
+            {
                 let shown = key.display();
                 return Err(CommandFailure::Usage(format!(
-                    "--key {shown}: expected a file with OpenPGP keys, found none"
+                    "key {shown}: expected a file with OpenPGP keys, found {error}"
                 )));
             }
         }
         let stores = index.stores().await?;
-        let named = self.store.as_deref().map(|name| store_with_name(&stores, name)).transpose()?;
+        let named = self.store.as_deref().map(|name| find_store(&stores, name)).transpose()?;
         let given = self.path.as_deref().map(|path| path.trim_matches('/').to_owned());
         let (mut address, url) = match (&self.url, named) {
             (Some(url), _) => (Address::read(url, self.format)?, Some(url.clone())),
@@ -208,11 +303,7 @@ impl Options {
             (Some(store), _) => store.clone(),
             (None, Some(directory)) => self.store_of(index, &stores, &address, directory).await?,
             (None, None) => {
-                return Err(CommandFailure::Usage(
-                    "a metalink or mirrorlist needs --store: links for clients lead to the URL of a store, never to \
-                     the mirror of the day"
-                        .into(),
-                ));
+                return Err(list_without_store());
             }
         };
         let path = match (address.directory(), given) {
@@ -222,7 +313,7 @@ impl Options {
                         "expected a URL below that of store {} ({}), found another one: state the path of the \
                          repository below the store's URL with --path",
                         store.name,
-                        store.base_url.as_deref().map_or("none", without_query)
+                        store.base_url.as_deref().and_then(public_url).unwrap_or_else(|| "none".to_owned())
                     ))
                 })?)
             }
@@ -300,12 +391,10 @@ fn mirror(name: String, base_url: Option<String>) -> NewStore {
     }
 }
 
-fn store_with_name<'a>(stores: &'a [Store], name: &str) -> Result<&'a Store> {
-    stores.iter().find(|store| store.name == name).ok_or_else(|| {
-        let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
-        CommandFailure::Usage(format!(
-            "expected the name of a store ({}), found {name}: add it with `store add`",
-            names.join(", ")
-        ))
-    })
+fn list_without_store() -> CommandFailure {
+    CommandFailure::Usage(
+        "a metalink or mirrorlist needs --store: links for clients lead to the URL of a store, never to the mirror of \
+         the day"
+            .into(),
+    )
 }

@@ -122,9 +122,9 @@ pub(crate) async fn run(index: &Index, args: &ShowArgs, common: &Common) -> Resu
         Subject::Package(nvra) => (None, index.histories_by_nvra(&nvra).await?),
     };
     if histories.is_empty() {
-        let what = if build_id.is_some() { "a build-id" } else { "the name-version-release.arch of a package" };
+        let what = if build_id.is_some() { "a build-id" } else { "the name-version-release.arch" };
         print_error(&format_args!(
-            "darkserver-import: expected {what} in the index, found {subject}, which no package of it has"
+            "darkserver-import: expected {what} of a package in the index, found {subject}, which none has"
         ));
         return Ok(ExitCode::from(failure::FAILED));
     }

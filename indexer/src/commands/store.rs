@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use sql::{Index, Store};
 
 use super::check;
-use super::local_stores::{describe_addresses, refuse_nested, without_query};
+use super::local_stores::{describe_addresses, find_store, refuse_nested};
 use super::new_store::{Form, new_store};
 use crate::cli::{Common, StoreCommand};
 use crate::feeders::filter::PathFilter;
-use crate::report::failure::{self, Result};
-use crate::report::output::{print, print_error, printable};
+use crate::report::failure::Result;
+use crate::report::output::{print, printable};
+use crate::report::summary::counted;
 use crate::report::urls::public_url;
 
 /// Runs `store add`, `list` or `remove`.
@@ -52,25 +53,29 @@ pub(crate) async fn run(
     }
 }
 
-/// Removes a store; exit status 1 if there is none with that name.
+/// Removes a store with everything that only it has.
 async fn remove(index: &Index, name: &str, common: &Common) -> Result<ExitCode> {
     let stores = index.stores().await?;
-    let locations = match stores.iter().find(|store| store.name == name) {
-        Some(store) => index.known_locations(store.id).await?.len(),
-        None => 0,
-    };
-    if !index.remove_store(name).await? {
-        let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
-        print_error(&format_args!(
-            "darkserver-import: expected the name of a store ({}), found {name}",
-            names.join(", ")
-        ));
-        return Ok(ExitCode::from(failure::FAILED));
-    }
+    let store = find_store(&stores, name)?;
+    let locations = index.known_locations(store.id).await?.len();
+    let repositories = index.status().await?.repositories;
+    let own = repositories.iter().filter(|status| status.repository.store_id == store.id);
+    let (names, memberships): (Vec<&str>, Vec<u64>) =
+        own.map(|status| (status.repository.name.as_str(), status.listed + status.ended)).unzip();
+    let memberships: u64 = memberships.iter().sum();
+    index.remove_store(name).await?;
     if common.json {
-        print(&json!({ "name": name, "locations": locations }))?;
+        print(&json!({
+            "name": name, "locations": locations, "repositories": names, "memberships": memberships,
+        }))?;
     } else if !common.quiet {
-        print(&format_args!("removed store {name} with {locations} locations; the packages stay"))?;
+        let listings = match names.as_slice() {
+            [] => String::new(),
+            [name] => format!(", its repository {name} and {}", counted(memberships, "membership")),
+            names => format!(", its repositories {} and {}", names.join(", "), counted(memberships, "membership")),
+        };
+        let locations = counted(locations as u64, "location");
+        print(&printable(&format!("removed store {name} with {locations}{listings}; the packages stay")))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,15 +120,28 @@ fn changes(before: &Store, after: &Store) -> Vec<String> {
 fn print_table(stores: &[Store]) -> Result<()> {
     let columns = |store: &Store| {
         let root = store.root.as_ref().map_or_else(|| "-".into(), |root| root.display().to_string());
-        let url = store.base_url.as_deref().map_or_else(|| "-".into(), |url| without_query(url).to_owned());
+        let url = store.base_url.as_deref().and_then(public_url).unwrap_or_else(|| "-".into());
+        let pattern = store.pattern.as_ref().map_or_else(|| "-".into(), ToString::to_string);
+        let distros = if pattern == "-" { pattern.clone() } else { store.distros.to_string() };
         let [tier, priority] = [store.tier.to_string(), store.priority.to_string()];
-        [store.name.clone(), tier, priority, store.absent_statuses.to_string(), redirects(store), url, root]
+        [
+            store.name.clone(),
+            tier,
+            priority,
+            store.absent_statuses.to_string(),
+            redirects(store),
+            url,
+            root,
+            distros,
+            pattern,
+        ]
     };
-    let rows: Vec<[String; 7]> =
-        std::iter::once(["NAME", "TIER", "PRIORITY", "ABSENT", "REDIRECTS", "URL", "PATH"].map(str::to_owned))
-            .chain(stores.iter().map(columns))
-            .collect();
-    let widths: [usize; 7] =
+    let rows: Vec<[String; 9]> = std::iter::once(
+        ["NAME", "TIER", "PRIORITY", "ABSENT", "REDIRECTS", "URL", "PATH", "DISTROS", "PATTERN"].map(str::to_owned),
+    )
+    .chain(stores.iter().map(columns))
+    .collect();
+    let widths: [usize; 9] =
         std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
@@ -150,7 +168,7 @@ fn as_json(store: &Store) -> Value {
         "absent_statuses": store.absent_statuses.as_slice(),
         "redirect_hosts": store.redirect_hosts.as_slice(),
         "allow_private": store.allow_private,
-        "url": store.base_url.as_deref().map(without_query),
+        "url": store.base_url.as_deref().and_then(public_url),
         "pattern": store.pattern.as_ref().map(ToString::to_string),
         "distros": store.distros.as_slice(),
         "path": store.root,

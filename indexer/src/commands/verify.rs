@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sql::Index;
 
+use super::local_stores::find_store;
 use crate::cli::Common;
 use crate::fetch::presence::polite_network;
 use crate::pipeline::stop::Stop;
@@ -79,14 +80,7 @@ struct Failure {
 pub(crate) async fn run(index: &Index, args: &VerifyArgs, contact: Option<&str>, common: &Common) -> Result<ExitCode> {
     let started = Instant::now();
     let stores = index.stores().await?;
-    let store = match &args.store {
-        Some(name) => Some(stores.iter().find(|store| store.name == *name).ok_or_else(|| {
-            let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
-            let names = names.join(", ");
-            CommandFailure::Local(anyhow::anyhow!("expected the name of a store ({names}), found {name}"))
-        })?),
-        None => None,
-    };
+    let store = args.store.as_deref().map(|name| find_store(&stores, name)).transpose()?;
     let store_id = store.map(|store| store.id);
     let packages = index.sample(store_id, args.sample).await?;
     let (stop, bar) = (Stop::on_signal(), progress_bar(common.quiet, packages.len()));

@@ -136,6 +136,10 @@ fn read_database(path: &Path, must_exist: bool) -> Result<Option<DatabaseUrl>> {
 fn read(path: &Path, must_exist: bool) -> Result<ConfigurationFile> {
     match sql::configuration::read_toml(path, must_exist) {
         Ok(file) => Ok(file),
+        // serde lists the keys of a table itself.
+        Err(error @ sql::Error::Toml { .. }) if error.to_string().contains("unknown field ") => {
+            Err(CommandFailure::Usage(error.to_string()))
+        }
         Err(error @ sql::Error::Toml { .. }) => Err(CommandFailure::Usage(format!("{error}: expected {EXPECTED}"))),
         Err(error) => Err(refuse(&error, must_exist)),
     }

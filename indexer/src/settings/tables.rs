@@ -105,8 +105,15 @@ pub(crate) struct RepositoryTable {
 /// Reads a duration in humantime's notation: `10m`.
 fn duration<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Duration, D::Error> {
     let text = String::deserialize(value)?;
-    humantime::parse_duration(&text)
-        .map_err(|_| Error::custom(format!("expected a duration like 10m or 1h 30m, found {text:?}")))
+    read_duration(&text).map_err(Error::custom)
+}
+
+/// Reads a duration in humantime's notation: `10m`.
+///
+/// # Errors
+/// What was expected and what was found.
+pub(crate) fn read_duration(text: &str) -> std::result::Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| format!("expected a duration like 10m or 1h 30m, found {text:?}"))
 }
 
 /// Reads how the operator can be reached: an address or URL. It becomes a comment in the header

@@ -113,7 +113,7 @@ async fn a_closed_standard_error_does_not_stop_an_import() {
     let other = fixture.other_database("other.db");
     assert_eq!(run(&["dir", dir[1], "--database", &other]).code, Some(1));
     assert_eq!(run(&["dir", "/nonexistent"]).code, Some(2));
-    assert_eq!(run(&["store", "remove", "nobody"]).code, Some(1));
+    assert_eq!(run(&["store", "remove", "nobody"]).code, Some(2));
     assert_eq!(run(&["-r", "nowhere.rpm", "-d", "x"]).code, Some(2));
     assert_eq!(crate::support::open(&other).await.stores().await.unwrap().len(), 1);
 }

@@ -22,7 +22,7 @@ fn wrong_usage_of_repo_names_what_is_expected() {
     assert_eq!(fixture.run(&add).code, Some(0));
     let base = "https://m.example/pub/el9";
     for (arguments, texts) in [
-        (&[][..], &["URL|METALINK|MIRRORLIST"][..]),
+        (&[][..], &["URL|METALINK|MIRRORLIST", "--all"][..]),
         (&[base, "--all"], &["--all"]),
         (&["ftp://m.example/secret"], &["expected an http or https URL", "another scheme"]),
         (&["https://me:secret@m.example/"], &["user or password"]),
@@ -63,9 +63,9 @@ fn a_wrong_configuration_names_file_table_and_key() {
     let repository = "[[repository]]\nname = \"r\"\nstore = \"m\"\npath = \"el9\"\n";
     for (text, texts) in [
         ("[[store]]\nname = \"m\"\n".to_owned(), &["missing field `tier`"][..]),
-        (format!("{store}colour = \"red\"\n"), &["unknown field `colour`", "[[repository]]"]),
+        (format!("{store}colour = \"red\"\n"), &["unknown field `colour`", "expected one of `name`"]),
         (format!("{store}pattern = \"../{{nvra}}\"\ndistros = [\"fc*\"]\n{repository}"), &["[[store]] m", "pattern"]),
-        (format!("{store}pattern = \"{{nvra}}.rpm\"\n{repository}"), &["store m", "--distros"]),
+        (format!("{store}pattern = \"{{nvra}}.rpm\"\n{repository}"), &["[[store]] m: expected pattern and distros"]),
         (format!("{store}absent_statuses = [200]\n{repository}"), &["[[store]] m", "absent statuses"]),
         (format!("{store}redirect_hosts = [\"a:80\"]\n{repository}"), &["[[store]] m", "redirect hosts"]),
         (store.replace("mirror", "elsewhere") + repository, &["[[store]] m", "tier", "elsewhere"]),
@@ -88,6 +88,36 @@ fn a_wrong_configuration_names_file_table_and_key() {
     }
 }
 
+#[tokio::test]
+async fn a_missing_key_file_refuses_its_repository_alone_and_others_of_the_index_are_named() {
+    let fixture = ImportFixture::new();
+    let file = fixture.directory.path().join("indexer.toml");
+    let store = "[[store]]\nname = \"m\"\ntier = \"mirror\"\nurl = \"http://127.0.0.1:1\"\n";
+    let table = |name| format!("[[repository]]\nname = \"{name}\"\nstore = \"m\"\nkeys = [\"/no/key-of-{name}\"]\n");
+    fs::write(&file, format!("{store}{}{}", table("a"), table("b"))).unwrap();
+    let all = ["repo", "--all", "--config", file.to_str().unwrap()];
+    let output = fixture.run(&all);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    for name in ["a", "b"] {
+        let expected = format!("{name}: key /no/key-of-{name}: expected a file with OpenPGP keys");
+        assert!(output.stderr.contains(&expected), "{output:?}");
+    }
+    assert_eq!(output.json["repositories"].as_array().unwrap().len(), 2, "{output:?}");
+
+    let writable = fixture.database.parse().unwrap();
+    let index = sql::Index::open(&writable, sql::Access::ReadWrite).unwrap();
+    let store_id = index.stores().await.unwrap()[0].id;
+    let (name, path, format) = ("old".to_owned(), "old".to_owned(), artifact::Format::Rpm);
+    let repository = sql::NewRepository { name, store_id, path, url: None, format, distro: None };
+    index.add_repository(&repository).await.unwrap();
+    let output = fixture.run(&all);
+    assert!(output.stderr.contains("indexer.toml: old; they stay"), "{output:?}");
+    let output = fixture.run(&["repo", "--remove", "old"]);
+    assert_eq!((output.code, output.count("memberships")), (Some(0), 0), "{output:?}");
+    expect_usage(&fixture.run(&["repo", "--remove", "old"]), &["expected the name of a repository"]);
+    expect_usage(&fixture.run(&["repo", "--remove", "old", "--all"]), &["--all"]);
+}
+
 #[test]
 fn stores_have_patterns_and_urls_with_queries_that_are_not_shown() {
     let fixture = ImportFixture::new();
@@ -100,7 +130,7 @@ fn stores_have_patterns_and_urls_with_queries_that_are_not_shown() {
     let stores = fixture.run(&["store", "list"]).json;
     assert_eq!(stores[0]["pattern"], pattern);
     assert_eq!(stores[0]["distros"], serde_json::json!(["fc*", "el9*"]));
-    assert_eq!(stores[0]["url"], "https://koji.example/");
+    assert_eq!(stores[0]["url"], "https://koji.example");
     let table = fixture.command(&["store", "list"]).output().unwrap();
     assert!(!String::from_utf8_lossy(&table.stdout).contains("secret"));
     for wrong in [&["--pattern", pattern][..], &["--distros", "fc*"], &["--pattern", "/etc/{nvra}", "--distros", "*"]] {

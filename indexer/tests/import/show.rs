@@ -159,7 +159,7 @@ fn what_is_unknown_or_neither_a_build_id_nor_a_name_is_refused() {
     fixture.copy_family("payloads");
     fixture.import(&[]);
     for (subject, code, expected) in [
-        ("00112233445566778899", 1, "expected a build-id in the index, found 00112233445566778899"),
+        ("00112233445566778899", 1, "expected a build-id of a package in the index, found 00112233445566778899"),
         (
             "bash-1-1.x86_64",
             1,

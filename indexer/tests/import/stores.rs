@@ -37,9 +37,11 @@ fn stores_are_added_changed_listed_and_removed() {
     fixture.import(&[]);
     let output = run(&["remove", "here"]);
     assert_eq!((output.code, output.count("locations")), (Some(0), 6));
-    let output = run(&["remove", "here"]);
-    assert_eq!(output.code, Some(1));
-    assert!(output.stderr.contains("kojipkgs, old"), "{output:?}");
+    for unknown in [&["store", "remove", "here"][..], &["store", "check", "here"], &["verify", "--store", "here"]] {
+        let output = fixture.run(unknown);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("expected the name of a store (kojipkgs, old), found here"), "{output:?}");
+    }
 }
 
 #[test]
