@@ -108,8 +108,10 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// The SQLite file does not exist.
-    #[error("{database}: no such file: run `darkserver-import --database {} dir PATH`, or the same with `repo URL`",
-        without_parameters(database))]
+    #[error(
+        "{database}: no such file: run `darkserver-import --database {} dir PATH`, or the same with `repo URL`",
+        without_parameters(database)
+    )]
     Missing {
         /// The database.
         database: String,

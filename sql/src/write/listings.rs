@@ -71,8 +71,8 @@ impl Index {
 
     /// Records that a repository lists these packages at these paths of its store, which the index has: memberships
     /// that are missing or ended begin. Present locations were seen at `at`, in seconds since 1970; a gone location of
-    /// one of the packages is present again, unless another package is at its path or a check found it gone. Packages that are listed as
-    /// before need not be given.
+    /// one of the packages is present again, unless another package is at its path or a check found it gone. Packages
+    /// that are listed as before need not be given.
     ///
     /// # Errors
     /// If the database refuses.
@@ -213,6 +213,17 @@ async fn read_listing_place(transaction: &mut Transaction, repository_id: i64) -
     })
 }
 
+/// A location at a path that is listed.
+#[derive(FromRow)]
+struct SightRow {
+    path_hash: String,
+    package_id: i64,
+    last_seen: Option<i64>,
+    gone_at: Option<i64>,
+    /// True if a check found it gone.
+    is_found_gone: bool,
+}
+
 /// Updates `last_seen` of present locations at these paths, and restores gone ones of listed packages.
 async fn see_again(
     transaction: &mut Transaction,
@@ -223,18 +234,22 @@ async fn see_again(
 ) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let mut query = QueryBuilder::<Backend>::new("select path_hash, package_id, last_seen, gone_at, ");
-        query.push(FOUND_GONE).push(" from locations where store_id = ").push_bind(store_id).push(" and ");
+        query
+            .push(FOUND_GONE)
+            .push(" as is_found_gone from locations where store_id = ")
+            .push_bind(store_id)
+            .push(" and ");
         push_list(&mut query, "path_hash", paths);
         query.push(" order by path_hash, package_id").push(Backend::FOR_UPDATE);
-        let rows: Vec<(String, i64, Option<i64>, Option<i64>, bool)> =
-            query.build_query_as().fetch_all(&mut **connection).await?;
+        let rows: Vec<SightRow> = query.build_query_as().fetch_all(&mut **connection).await?;
         let present: HashSet<&str> =
-            rows.iter().filter(|(.., gone_at, _)| gone_at.is_none()).map(|(path, ..)| path.as_str()).collect();
+            rows.iter().filter(|row| row.gone_at.is_none()).map(|row| row.path_hash.as_str()).collect();
         let mut restored: HashMap<&str, (Option<i64>, i64)> = HashMap::new();
-        for (path, package_id, last_seen, _, is_found_gone) in &rows {
-            if !is_found_gone && !present.contains(path.as_str()) && listed.contains(package_id) {
-                let last = restored.entry(path.as_str()).or_insert((*last_seen, *package_id));
-                *last = (*last).max((*last_seen, *package_id));
+        for row in &rows {
+            let path = row.path_hash.as_str();
+            if !row.is_found_gone && !present.contains(path) && listed.contains(&row.package_id) {
+                let last = restored.entry(path).or_insert((row.last_seen, row.package_id));
+                *last = (*last).max((row.last_seen, row.package_id));
             }
         }
         for (path, (_, package_id)) in restored {

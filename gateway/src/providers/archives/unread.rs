@@ -113,8 +113,8 @@ impl Expiry<Key, Reading> for Lifetime {
 }
 
 impl Archives {
-    /// Returns a package as its archive has it, from memory or from the first location that has it; `None` if none has. A package
-    /// without a header is read whole: that may take longer than `deadline`, as long as bytes come.
+    /// Returns a package as its archive has it, from memory or from the first location that has it; `None` if none
+    /// has. A package without a header is read whole: that may take longer than `deadline`, as long as bytes come.
     ///
     /// # Errors
     /// A location could not be asked, and no other one has the package.

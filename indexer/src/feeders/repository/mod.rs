@@ -99,13 +99,13 @@ impl Refresher {
             Ok(()) => {}
             Err(RefreshError::Stopped) => summary.outcome = RepositoryOutcome::Interrupted,
             Err(RefreshError::Inconsistent(text) | RefreshError::Refused(text)) => {
-                self.record_failure(plan, repository, &text).await?;
+                Box::pin(self.record_failure(plan, repository, &text)).await?;
                 summary.outcome = RepositoryOutcome::Refused;
                 summary.error = Some(text);
             }
             Err(RefreshError::Command(failure)) => {
                 if let CommandFailure::Usage(text) = &failure {
-                    self.record_failure(plan, repository, text).await?;
+                    Box::pin(self.record_failure(plan, repository, text)).await?;
                 }
                 return Err(failure);
             }
