@@ -23,7 +23,7 @@ fn keys(value: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn the_life_of_a_claimed_package_is_shown() {
-    on_both("life", async |fixture| {
+    Box::pin(on_both("life", async |fixture| {
         let add = ["store", "add", "m", "--tier", "mirror", "--url", "https://u.example/pub?token=geheim"];
         assert_eq!(fixture.run(&add).code, Some(0));
         let index = fixture.writer().await;
@@ -123,7 +123,7 @@ async fn the_life_of_a_claimed_package_is_shown() {
         for text in [text, state, status.json.to_string(), shown.json.to_string()] {
             assert!(!text.contains("geheim"), "{text}");
         }
-    })
+    }))
     .await;
 }
 
