@@ -147,6 +147,8 @@ create table if not exists repositories (
     refreshed_at bigint null comment 'last complete listing, or when it was found unchanged',
     attempted_at bigint null,
     error varchar(2048) null comment 'why the last attempt failed; null if it did not',
+    refused_count bigint not null default 0 comment 'packages of the last complete listing that were not imported',
+    refused varchar(2048) null comment 'the first of them with reasons; null if there are none',
     unique key repositories_name (name(255)),
     key repositories_store (store_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
@@ -249,7 +251,7 @@ create table if not exists changes (
     comment = 'build-ids that the last transactions of each importer inserted';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'cf8ad55c5fa54e9ebe712af1191c239109d135cbeb0dcbc85b3c761eac95e98eaf181b85face89a54cb4cd213706a68f', 0)
+values (1, 'schema', true, x'ae1ed264d2a024e2cb5ca7c6a766c35a0c1d09c419d67aabd3e32e95ac349ee25a169e441de0d3dd75f7dd0e536bba54', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

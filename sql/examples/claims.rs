@@ -154,6 +154,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ended: known.values().map(|known| known.package_id).collect(),
         gone: known.keys().copied().collect(),
         started_at: index.begin_listing(repository.id).await?,
+        refused_count: 0,
+        refused: None,
     };
     let end = index.complete_listing(repository.id, &listing).await?;
     report("complete listing without any", usize::try_from(end.gone)?, began);

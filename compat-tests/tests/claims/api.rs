@@ -102,6 +102,8 @@ fn metadata_tells_the_life_of_a_package() {
             ended: vec![old],
             gone: Vec::new(),
             started_at: 3_000,
+            refused_count: 0,
+            refused: None,
         };
         index.index.complete_listing(repository, &listing).await.unwrap();
     });

@@ -61,6 +61,11 @@ impl Site {
         assert_eq!(run.json()["refused"], 1, "{what}: {run:?}");
         assert_nothing_wrong(&index, &self.right, what);
         assert_eq!(number(&index, "select count(*) from packages"), 8, "{what}");
+        let status = run_import(&index, &["status"]).expect(0).json();
+        let (status, refused) = (&status["repositories"][0], &run.json()["refused_packages"][0]);
+        assert_eq!(status["refused"], 1, "{what}: {status}");
+        let first = status["first_refused"].as_str().unwrap_or_default();
+        assert!(first.starts_with(refused["package"].as_str().unwrap()), "{what}: {status}, {refused}");
         run
     }
 }
@@ -77,6 +82,9 @@ fn many_refused_packages_are_counted_and_a_listing_of_too_many_is_refused() {
     let summary = run.json();
     assert_eq!((&summary["refused"], &summary["packages"]), (&250.into(), &9.into()));
     assert_eq!(summary["refused_packages"].as_array().unwrap().len(), 100);
+    let status = run_import(&index, &["status"]).expect(0).json();
+    let first = status["repositories"][0]["first_refused"].as_str().unwrap().to_owned();
+    assert_eq!((&status["repositories"][0]["refused"], first.matches("; ").count()), (&250.into(), 2), "{first}");
 
     let packages = rows(&index, "select nvra from packages order by nvra");
     rewrite_metadata(repository.path(), "primary", |text| text.replace("packages=\"9\"", "packages=\"5000001\""));

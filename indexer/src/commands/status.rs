@@ -9,6 +9,7 @@ use sql::{Index, JobStatus, RepositoryStatus, StoreStatus, Verified};
 use crate::cli::Common;
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::output::{print, printable};
+use crate::report::summary::counted;
 use crate::report::table::table;
 use crate::report::time::utc;
 use crate::report::urls::{public_url, store_address, without_url_secrets};
@@ -85,6 +86,9 @@ struct RepositoryLine {
     attempted_at: Option<i64>,
     /// Why the last attempt failed.
     error: Option<String>,
+    /// Packages of its last complete listing that were not imported, and the first of them with reasons.
+    refused: u64,
+    first_refused: Option<String>,
     #[serde(skip)]
     is_verified: bool,
 }
@@ -190,6 +194,8 @@ impl RepositoryLine {
             refreshed_at: repository.refreshed_at,
             attempted_at: repository.attempted_at,
             error: repository.error.map(|text| without_url_secrets(&text)),
+            refused: repository.refused_count,
+            first_refused: repository.refused.map(|text| without_url_secrets(&text)),
             is_verified: repository.verified != Verified::No,
         }
     }
@@ -278,6 +284,10 @@ impl IndexStatus {
             let error = repository.error.as_ref()?;
             Some(format!("repository {}: {error}", repository.name))
         });
+        let refused = self.repositories.iter().filter(|repository| repository.refused > 0).map(|repository| {
+            let reasons = repository.first_refused.as_deref().unwrap_or("unknown");
+            format!("repository {}: {} refused: {reasons}", repository.name, counted(repository.refused, "package"))
+        });
         let stores = self.stores.iter().filter(|store| store.failed > 0).map(|store| {
             let reason = store.failure.as_deref().unwrap_or("unknown");
             format!("store {}: {} places could not be checked, one of them: {reason}", store.name, store.failed)
@@ -286,7 +296,7 @@ impl IndexStatus {
             let reason = job.last_error.as_deref().unwrap_or("unknown");
             format!("jobs of kind {}: {} failed, one of them: {reason}", job.kind, job.failed)
         });
-        repositories.chain(stores).chain(jobs)
+        repositories.chain(refused).chain(stores).chain(jobs)
     }
 }
 

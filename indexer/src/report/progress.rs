@@ -13,9 +13,12 @@ use crate::fetch::network::{Network, Notice};
 use crate::report::failure::CommandFailure;
 use crate::report::output::{print_error, printable};
 use crate::report::summary::ImportSummary;
+use crate::report::urls::without_url_secrets;
 
 /// Number of refused packages of a repository that are named. The others are counted.
 pub(crate) const MAX_NAMED: usize = 100;
+/// Number of these that the index keeps, and the length of each, in characters.
+const MAX_KEPT: (usize, usize) = (3, 400);
 /// Interval between two lines of progress in a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -180,6 +183,16 @@ impl ImportProgress {
             deferred.clear();
             self.more = 0;
         }
+    }
+
+    /// The first packages of a repository that are refused, with reasons and without secrets.
+    pub(crate) fn first_refused(&self) -> Option<String> {
+        let (count, length) = MAX_KEPT;
+        let kept = self.deferred.as_ref()?.iter().take(count).map(|(path, reason)| {
+            let text = without_url_secrets(&format!("{path}: {reason}"));
+            if text.chars().count() > length { text.chars().take(length).chain(['…']).collect() } else { text }
+        });
+        Some(kept.collect::<Vec<String>>().join("; ")).filter(|text| !text.is_empty())
     }
 
     /// Prints the reports that were kept, and returns them with the number of those that were not.

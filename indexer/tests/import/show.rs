@@ -28,17 +28,15 @@ async fn the_life_of_a_claimed_package_is_shown() {
         assert_eq!(fixture.run(&add).code, Some(0));
         let index = fixture.writer().await;
         let store = index.stores().await.unwrap().remove(0);
-        let repository = index
-            .add_repository(&NewRepository {
-                name: "f44-updates".into(),
-                store_id: store.id,
-                path: String::new(),
-                url: Some("https://u.example/metalink?repo=geheim".into()),
-                format: Format::Rpm,
-                distro: None,
-            })
-            .await
-            .unwrap();
+        let repository = NewRepository {
+            name: "f44-updates".into(),
+            store_id: store.id,
+            path: String::new(),
+            url: Some("https://u.example/metalink?repo=geheim".into()),
+            format: Format::Rpm,
+            distro: None,
+        };
+        let repository = Box::pin(index.add_repository(&repository)).await.unwrap();
         let old = claimed(&fixture, "m", "bash-5.2-6.fc44.x86_64", 10, Some(repository.id)).await;
         // Memberships that began in the same second have no order.
         std::thread::sleep(std::time::Duration::from_millis(1100));
@@ -52,6 +50,8 @@ async fn the_life_of_a_claimed_package_is_shown() {
             ended: vec![old],
             gone: vec![sql::PathHash::of_path("bash-5.2-6.fc44.x86_64.rpm")],
             started_at: now + 2,
+            refused_count: 0,
+            refused: None,
         };
         index.complete_listing(repository.id, &listing).await.unwrap();
         index.fail_listing(repository.id, "https://u.example/repomd.xml: expected XML, found HTML", 17).await.unwrap();

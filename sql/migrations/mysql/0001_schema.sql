@@ -129,6 +129,8 @@ create table if not exists repositories (
     refreshed_at bigint null comment 'last complete listing, or when it was found unchanged',
     attempted_at bigint null,
     error varchar(2048) null comment 'why the last attempt failed; null if it did not',
+    refused_count bigint not null default 0 comment 'packages of the last complete listing that were not imported',
+    refused varchar(2048) null comment 'the first of them with reasons; null if there are none',
     unique key repositories_name (name(255)),
     key repositories_store (store_id)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin

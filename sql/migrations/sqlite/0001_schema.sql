@@ -114,7 +114,9 @@ create table repositories (
     package_count integer null, -- packages that it lists
     refreshed_at integer null, -- last complete listing, or when it was found unchanged
     attempted_at integer null,
-    error text null -- why the last attempt failed; null if it did not
+    error text null, -- why the last attempt failed; null if it did not
+    refused_count integer not null default 0, -- packages of the last complete listing that were not imported
+    refused text null -- the first of them with reasons; null if there are none
 );
 create unique index repositories_name on repositories (name);
 create index repositories_store on repositories (store_id);

@@ -41,6 +41,10 @@ pub struct Repository {
     pub attempted_at: Option<i64>,
     /// The reason why the last attempt failed.
     pub error: Option<String>,
+    /// Number of packages of the last complete listing that were refused or failed.
+    pub refused_count: u64,
+    /// The first of them with their reasons, as text for people.
+    pub refused: Option<String>,
 }
 
 /// A [`Repository`] to be added or changed.
@@ -180,6 +184,10 @@ pub struct CompleteListing {
     pub gone: Vec<PathHash>,
     /// The time when the refresh began, before its metadata was fetched; seconds since 1970.
     pub started_at: i64,
+    /// See [`Repository::refused_count`].
+    pub refused_count: u64,
+    /// See [`Repository::refused`]. Of a long text the beginning is stored.
+    pub refused: Option<String>,
 }
 
 /// The counts of a [`CompleteListing`].

@@ -14,7 +14,8 @@ use crate::{
 
 /// Selects the columns of [`RepositoryRow`].
 pub(crate) const REPOSITORIES: &str = "select id, name, store_id, path, url, format, distro, revision, \
-     metadata_checksum, verified, package_count, refreshed_at, attempted_at, error from repositories";
+     metadata_checksum, verified, package_count, refreshed_at, attempted_at, error, refused_count, refused \
+     from repositories";
 
 /// Selects the columns of [`ListedRow`]: a row for each location of a store, with the package's membership of a
 /// repository, if it lasts.
@@ -149,6 +150,8 @@ pub(crate) struct RepositoryRow {
     refreshed_at: Option<i64>,
     attempted_at: Option<i64>,
     error: Option<String>,
+    refused_count: i64,
+    refused: Option<String>,
 }
 
 impl RepositoryRow {
@@ -168,6 +171,8 @@ impl RepositoryRow {
             refreshed_at: self.refreshed_at,
             attempted_at: self.attempted_at,
             error: self.error,
+            refused_count: u64::try_from(self.refused_count).map_err(decode_error)?,
+            refused: self.refused,
         })
     }
 }

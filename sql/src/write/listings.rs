@@ -109,8 +109,8 @@ impl Index {
     /// # Errors
     /// If the database refuses. Then nothing is changed.
     pub async fn complete_listing(&self, repository_id: i64, listing: &CompleteListing) -> Result<ListingEnd> {
-        let revision = listing.revision.as_ref();
-        let revision = revision.map(|revision| revision.chars().take(MAX_REVISION_CHARS).collect::<String>());
+        let cut = |text: &Option<String>, max| text.as_ref().map(|text| text.chars().take(max).collect::<String>());
+        let (revision, refused) = (cut(&listing.revision, MAX_REVISION_CHARS), cut(&listing.refused, MAX_ERROR_CHARS));
         self.retry_transaction("completing a listing", || async {
             let mut transaction = self.begin().await?;
             let place = read_listing_place(&mut transaction, repository_id).await?;
@@ -126,7 +126,7 @@ impl Index {
             both!(Transaction, &mut transaction, |connection, Backend| {
                 sqlx::query::<Backend>(
                     "update repositories set revision = ?, metadata_checksum = ?, verified = ?, package_count = ?, \
-                     refreshed_at = ?, attempted_at = ?, error = null where id = ?",
+                     refreshed_at = ?, attempted_at = ?, refused_count = ?, refused = ?, error = null where id = ?",
                 )
                 .bind(revision.as_deref())
                 .bind(listing.metadata_checksum.as_deref().filter(|_| is_last))
@@ -134,6 +134,8 @@ impl Index {
                 .bind(listing.package_count.cast_signed())
                 .bind(now)
                 .bind(now)
+                .bind(listing.refused_count.cast_signed())
+                .bind(refused.as_deref())
                 .bind(repository_id)
                 .execute(&mut **connection)
                 .await?;

@@ -50,6 +50,8 @@ async fn refresh(index: &Index, repository: &Repository, imports: &[Import]) -> 
         ended: ended.map(|(_, known)| known.package_id).collect(),
         gone: missing().filter(|(_, known)| !known.is_gone).map(|(path, _)| *path).collect(),
         started_at,
+        refused_count: 0,
+        refused: None,
     };
     index.complete_listing(repository.id, &listing).await.unwrap()
 }
@@ -128,9 +130,20 @@ fn a_failed_and_an_unchanged_refresh_are_recorded() {
             ended: Vec::new(),
             gone: Vec::new(),
             started_at: 70,
+            refused_count: 0,
+            refused: None,
         };
         index.complete_listing(a.id, &listing).await.unwrap();
         assert_eq!(read().await.revision.unwrap(), "ä".repeat(255));
+        // Packages that it refused are stored until the next complete listing.
+        let refused = CompleteListing { refused_count: 7, refused: Some("ä".repeat(5000)), ..listing.clone() };
+        index.complete_listing(a.id, &refused).await.unwrap();
+        index.confirm_unchanged(a.id, Verified::No, 71).await.unwrap();
+        index.fail_listing(a.id, "expected 200, found 503", 72).await.unwrap();
+        let stored = read().await;
+        assert_eq!((stored.refused_count, stored.refused), (7, Some("ä".repeat(2048))));
+        index.complete_listing(a.id, &listing).await.unwrap();
+        assert_eq!((read().await.refused_count, read().await.refused), (0, None));
         let began = index.begin_listing(a.id).await.unwrap();
         assert!(index.begin_listing(a.id).await.unwrap() > began);
         index.fail_listing(a.id, "an old clock", 80).await.unwrap();
@@ -198,6 +211,8 @@ fn what_was_written_since_a_refresh_began_stays() {
             ended: known.values().map(|known| known.package_id).collect(),
             gone: known.keys().copied().collect(),
             started_at,
+            refused_count: 0,
+            refused: None,
         };
         // Another process imports it, and another refresh ends before this one.
         index.insert("other", std::slice::from_ref(&a)).await.unwrap();
@@ -324,6 +339,8 @@ fn a_membership_of_a_package_in_another_store_ends_and_its_location_stays() {
             ended: members.into_iter().filter(|member| *member != kept.id).collect(),
             gone: Vec::new(),
             started_at,
+            refused_count: 0,
+            refused: None,
         };
         let end = index.complete_listing(updates.id, &listing).await.unwrap();
         assert_eq!((end.ended, end.gone), (1, 0));

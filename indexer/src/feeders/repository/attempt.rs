@@ -124,6 +124,8 @@ impl Attempt<'_> {
             ended,
             gone,
             started_at,
+            refused_count: progress.summary.broken + progress.summary.unreadable,
+            refused: progress.first_refused(),
         };
         let end = self.refresher.index.complete_listing(self.repository.id, &end).await?;
         let summary = &mut *self.summary;

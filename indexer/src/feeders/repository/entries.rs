@@ -128,6 +128,8 @@ mod tests {
             refreshed_at: None,
             attempted_at: None,
             error: None,
+            refused_count: 0,
+            refused: None,
         };
         let store = Store {
             id: 1,
