@@ -267,7 +267,8 @@ fn an_sqlite_file_that_appears_or_is_replaced_is_opened_again() {
         let fresh = Fresh::sqlite();
         let reader = fresh.open(Access::ReadOnly);
         let error = reader.records_by_build_id(&[build_id("x")]).await.unwrap_err().to_string();
-        assert_eq!(error, format!("{0}: no such file: run `darkserver-import --database {0} dir PATH`", fresh.url));
+        let command = format!("`darkserver-import --database {} dir PATH`, or the same with `repo URL`", fresh.url);
+        assert_eq!(error, format!("{}: no such file: run {command}", fresh.url));
         assert!(reader.check_schema().await.is_err(), "and it was not made");
 
         fresh.index().await;
@@ -304,7 +305,7 @@ fn a_path_that_is_no_file_is_refused_with_advice() {
         let reader = Index::open(&format!("{missing}?immutable=1").parse().unwrap(), Access::ReadOnly).unwrap();
         let error = reader.records_by_build_id(&[build_id("x")]).await.unwrap_err().to_string();
         let command = format!("darkserver-import --database {missing} dir PATH");
-        assert_eq!(error, format!("{missing}?immutable=1: no such file: run `{command}`"));
+        assert_eq!(error, format!("{missing}?immutable=1: no such file: run `{command}`, or the same with `repo URL`"));
     });
 }
 
