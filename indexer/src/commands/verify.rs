@@ -7,7 +7,7 @@ use clap::Args;
 use futures::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use sql::Index;
+use sql::{Index, Status, Store, StoreStatus};
 
 use super::local_stores::find_store;
 use crate::cli::Common;
@@ -30,7 +30,7 @@ Examples:
   More, in one store:
     darkserver-import verify --store f44-mirror --sample 1000
 
-Exit status: 0 if nothing differs, 1 if something does or a place could not be read";
+Exit status: 0 if nothing differs; 1 if something does, a place could not be read, or nothing could be compared";
 
 /// Number of packages that are compared at once.
 const MAX_PACKAGES: usize = 4;
@@ -54,6 +54,8 @@ struct Summary {
     places: u64,
     differences: Vec<Difference>,
     failed: Vec<Failure>,
+    /// Why nothing was compared, although the index has packages.
+    nothing_compared: Option<String>,
     seconds: f64,
 }
 
@@ -76,7 +78,8 @@ struct Failure {
     reason: String,
 }
 
-/// Compares random packages with their archives. Exit status 1 if anything differs or could not be read.
+/// Compares random packages with their archives. Exit status 1 if anything differs or could not be read, or if nothing
+/// of an index with packages could be compared.
 pub(crate) async fn run(index: &Index, args: &VerifyArgs, contact: Option<&str>, common: &Common) -> Result<ExitCode> {
     let started = Instant::now();
     let stores = index.stores().await?;
@@ -123,8 +126,34 @@ pub(crate) async fn run(index: &Index, args: &VerifyArgs, contact: Option<&str>,
         }
     }
     bar.finish_and_clear();
+    if summary.places == 0 && !stop.is_set() {
+        summary.nothing_compared = why_nothing(&index.status().await?, store);
+    }
     summary.seconds = started.elapsed().as_secs_f64();
     finish(&summary, common, stop.is_set())
+}
+
+/// Why nothing of an index, or of a store, was compared. `None` if it has no packages.
+fn why_nothing(status: &Status, store: Option<&Store>) -> Option<String> {
+    if let Some(store) = store {
+        let StoreStatus { present, gone, .. } = status.stores.iter().find(|known| known.store.id == store.id)?;
+        return (present + gone > 0).then(|| {
+            format!(
+                "store {}: {} of packages whose header was not read, {} where archives are gone",
+                store.name,
+                counted(*present, "place"),
+                counted(*gone, "place")
+            )
+        });
+    }
+    let count = |is_read: bool| -> u64 {
+        status.packages.iter().filter(|(state, _)| state.is_read() == is_read).map(|(_, count)| count).sum()
+    };
+    let (unread, read) = (count(false), count(true));
+    (unread + read > 0).then(|| {
+        let [unread, read] = [unread, read].map(|count| counted(count, "package"));
+        format!("{unread} whose header was not read, {read} without a place where the archive is known to be")
+    })
 }
 
 /// Prints one line about a place, unless the whole is printed as JSON.
@@ -140,7 +169,7 @@ fn finish(summary: &Summary, common: &Common, interrupted: bool) -> Result<ExitC
     if common.json {
         print(&serde_json::to_string(summary).map_err(CommandFailure::local)?)?;
     } else if !common.quiet {
-        let Summary { packages, places, differences, failed, seconds } = summary;
+        let Summary { packages, places, differences, failed, seconds, .. } = summary;
         print_error(&format_args!(
             "{} compared at {}: {}, {} could not be read; {seconds:.1} s",
             counted(*packages, "package"),
@@ -149,7 +178,11 @@ fn finish(summary: &Summary, common: &Common, interrupted: bool) -> Result<ExitC
             counted(failed.len() as u64, "place")
         ));
     }
-    Ok(match (interrupted, summary.differences.is_empty() && summary.failed.is_empty()) {
+    if let Some(reason) = &summary.nothing_compared {
+        print_error(&format_args!("nothing was compared: {}", printable(reason)));
+    }
+    let is_flawless = summary.differences.is_empty() && summary.failed.is_empty() && summary.nothing_compared.is_none();
+    Ok(match (interrupted, is_flawless) {
         (true, _) => ExitCode::from(failure::INTERRUPTED),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(failure::FAILED),

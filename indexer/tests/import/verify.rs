@@ -7,7 +7,7 @@ use compat_tests::files::FileServer;
 use compat_tests::fixtures;
 use serde_json::json;
 
-use crate::support::{ImportFixture, RunOutput, on_both};
+use crate::support::{ImportFixture, RunOutput, claimed, on_both};
 
 const NVRA: &str = "payload-none-1.0-1.fc99.x86_64";
 
@@ -75,4 +75,34 @@ fn verify_damage(fixture: &ImportFixture, directory: &Path) {
     fs::write(&file, &original).unwrap();
     let output = fixture.run(&["verify", "--store", "mine"]);
     assert_eq!((output.code, output.count("places")), (Some(0), 6), "{output:?}");
+}
+
+#[tokio::test]
+async fn an_index_of_which_nothing_can_be_compared_fails() {
+    on_both("nothing_compared", async |fixture| {
+        let add = ["store", "add", "m", "--tier", "mirror", "--url", "https://u.example/pub"];
+        assert_eq!(fixture.run(&add).code, Some(0));
+        let of_store = ["verify", "--store", "m"];
+        // Without packages there is nothing to say.
+        for args in [&["verify"][..], &of_store] {
+            let verified = fixture.run(args);
+            assert_eq!((verified.code, &verified.json["nothing_compared"]), (Some(0), &json!(null)), "{verified:?}");
+        }
+        claimed(&fixture, "m", "bash-5.2-6.fc44.x86_64", 10, None).await;
+        let (all, store) = (
+            "1 package whose header was not read, 0 packages without a place where the archive is known to be",
+            "store m: 1 place of packages whose header was not read, 0 places where archives are gone",
+        );
+        for (args, reason) in [(&["verify"][..], all), (&of_store, store)] {
+            let verified = fixture.run(args);
+            assert_eq!((verified.code, &verified.json["nothing_compared"]), (Some(1), &json!(reason)), "{verified:?}");
+            assert!(verified.stderr.contains(&format!("nothing was compared: {reason}")), "{verified:?}");
+        }
+        // What is compared elsewhere is enough, unless this store is asked for.
+        fixture.copy_family("payloads");
+        fixture.import(&[]);
+        assert_eq!(fixture.run(&["verify"]).code, Some(0));
+        assert_eq!(fixture.run(&of_store).code, Some(1));
+    })
+    .await;
 }
