@@ -38,7 +38,7 @@ fn redirects_of_a_store_lead_only_where_its_redirect_hosts_allow() {
         (&["--redirect-hosts", "other.example"], "redirect_hosts does not allow: localhost"),
         // Its addresses are private, and only * allows it.
         (&["--redirect-hosts", "*,other.example"], "localhost"),
-        (&["--allow-private"], "redirect_hosts does not allow: localhost"),
+        (&["--redirect-hosts", "", "--allow-private"], "redirect_hosts does not allow: localhost"),
     ] {
         add(options);
         let gateway = RunningGateway::start(&index.url());
@@ -49,7 +49,9 @@ fn redirects_of_a_store_lead_only_where_its_redirect_hosts_allow() {
     let listed = import_ok(&index.url(), &["store", "list", "--json"]).stdout;
     let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
     assert_eq!((&listed[0]["redirect_hosts"], &listed[0]["allow_private"]), (&json!([]), &json!(true)), "{listed}");
-    for options in [&["--redirect-hosts", "localhost"][..], &["--redirect-hosts", "*", "--allow-private"]] {
+    for options in
+        [&["--redirect-hosts", "localhost", "--allow-private=false"][..], &["--redirect-hosts", "*", "--allow-private"]]
+    {
         add(options);
         let gateway = RunningGateway::start(&index.url());
         let before = files.log().matches("GET").count();
