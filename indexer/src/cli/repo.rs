@@ -55,7 +55,7 @@ pub(crate) struct RepoArgs {
     /// Base URL, metalink or mirrorlist of the repository; none with --all
     #[arg(value_name = "URL|METALINK|MIRRORLIST")]
     pub(crate) url: Option<String>,
-    /// Refresh every [[repository]] of the configuration file, then check places within check.budget
+    /// Refresh every repository of the configuration file, then check places within check.budget
     #[arg(long, conflicts_with_all = [
         "url", "name", "store", "path", "distro", "format", "keys", "metadata_only", "payload",
     ])]

@@ -42,7 +42,7 @@ struct ExistingRow {
     distro: String,
 }
 
-/// The columns of [`push_columns`].
+/// The columns of the macro `push_columns`.
 const COLUMNS: &str = "identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, \
      distro, built_at, state, indexed_at";
 
