@@ -650,19 +650,22 @@ def inline(value):
 
 
 def check_indexer(render, directory):
-    """Checks that the indexer reads the rendered indexer.toml. It misses the key of the last repository before it asks
-    the network for anything."""
+    """Checks that the indexer reads the rendered indexer.toml. It misses the keys of every repository before it asks the
+    network for anything."""
     if not check("the indexer is built (cargo build --workspace --bins)", INDEXER.exists(), INDEXER):
         return
     found = objects(render(CHART / "test" / "values" / "import.yaml"))
     texts = [doc["data"]["indexer.toml"] for (kind, _), doc in found.items()
              if kind == "Secret" and "indexer.toml" in doc["data"]]
     file = pathlib.Path(directory) / "indexer.toml"
-    file.write_text(base64.b64decode(texts[0]).decode())
+    tables = base64.b64decode(texts[0]).decode().split("[[repository]]")
+    tables[1:] = [table if "\nkeys = " in table else '\nkeys = ["/nowhere.asc"]' + table for table in tables[1:]]
+    file.write_text("[[repository]]".join(tables))
     command = [str(INDEXER), "--config", str(file), "--database", f"sqlite:{directory}/index.db", "repo", "--all"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": directory})
     check("import.yaml: the indexer reads its indexer.toml",
-          done.returncode == 2 and "[[repository]] hand-made: --key /etc/darkserver/hand-made.asc" in done.stderr, done)
+          done.returncode == 1 and "hand-made: REFUSED: key /etc/darkserver/hand-made.asc" in done.stderr
+          and done.stderr.count("REFUSED: key ") == len(tables) - 1, done)
 
 
 def check_gateway(render, directory):
