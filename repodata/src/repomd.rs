@@ -75,7 +75,7 @@ impl Repomd {
     }
 }
 
-/// Reads `<data>`; `None` if it lacks what is needed and nobody needs it.
+/// Reads `<data>`; `None` if it is incomplete and not required.
 fn read_entry<R: Read>(document: &mut Document<R>) -> Result<Option<Entry>> {
     let kind = document.attribute("type")?.map(|kind| kind.trim().to_owned()).unwrap_or_default();
     let is_needed = matches!(kind.as_str(), "primary" | "filelists");

@@ -1,5 +1,5 @@
 //! Claims: build-ids that metadata names for packages whose header was not read. The gateway reads the package when
-//! somebody asks for what it claims, and never answers absent for what it could not read.
+//! a claimed file is asked for, and never answers absent for a package that it could not read.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure here is a failed test, and shows where")]
 

@@ -171,7 +171,7 @@ fn a_package_is_found_at_every_stage_of_its_life() {
     assert_eq!(successors[0]["nvra"], "server-1.1-7.fc99.x86_64", "{package}");
     assert_eq!(successors[0]["repository"], "updates", "{package}");
 
-    // Dropped by the mirror: Koji's copy, which nobody has looked at, is the best place.
+    // Dropped by the mirror: Koji's copy, which was never checked, is the best place.
     world.next_second();
     world.publish("updates", "updates/99", &[7]);
     let at_koji = format!("{}/packages/server/1.1/6.fc99/x86_64", koji.url());

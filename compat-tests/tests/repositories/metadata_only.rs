@@ -1,5 +1,5 @@
-//! `--metadata-only`: build-ids from listings alone. What nobody listed is absent at once, what was claimed is found,
-//! and its bytes are right although no header was read by the indexer.
+//! `--metadata-only`: build-ids from listings alone. Build-ids that are not listed are absent at once. Claimed ones
+//! are found, and their bytes are right although no header was read by the indexer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

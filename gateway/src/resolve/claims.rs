@@ -1,5 +1,5 @@
-//! Claims: build-ids that metadata names for packages whose header was not read. A claim proves nothing. When somebody
-//! asks for what it names, the package itself is read, and what that says are records like those of the index.
+//! Claims: build-ids that metadata names for packages whose header was not read. A claim proves nothing. When the
+//! file that it names is asked for, the package itself is read, and its contents are records like those of the index.
 //!
 //! A claim that the package does not confirm is as if there were none. If no place of the package could be asked, or
 //! the budget ended before, the answer is unavailable.

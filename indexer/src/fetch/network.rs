@@ -128,7 +128,7 @@ impl Network {
         })
     }
 
-    /// Has servers that do not answer reported to `notice`; to nobody if `None`.
+    /// Reports servers that do not answer to `notice`; `None` reports nothing.
     pub(crate) fn set_notice(&self, notice: Option<Notice>) {
         *self.notice.lock().unwrap_or_else(PoisonError::into_inner) = notice;
     }

@@ -354,7 +354,7 @@ fn url(location: &Location) -> Option<Url> {
     http_client::below(location.store.base_url.as_deref()?, &location.path)
 }
 
-/// The same for clients, who learn no secret. A URL with a query is signed, and works for nobody without it: `None`.
+/// The same for clients, without secrets. `None` for a URL with a query: it is signed, and does not work without it.
 pub(crate) fn public_url(location: &Location) -> Option<Url> {
     url(location).filter(|url| url.query().is_none()).as_ref().map(http_client::without_secrets)
 }

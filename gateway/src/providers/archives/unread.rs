@@ -179,7 +179,7 @@ impl Archives {
         let (result, reading) = match found {
             Ok(Found::Package(read)) => ("confirmed", Ok(Some(Arc::new(*read)))),
             Ok(Found::TooLarge(bytes)) => {
-                // Nobody knows what is in it, so that it is not absent.
+                // Its contents are unknown, so that it is not absent.
                 let text = format!("{nvra}: too large: {bytes} bytes, claims.max_bytes is {}", whole.max_bytes);
                 ("too_large", Err(Miss::gateway(CauseKind::Refused, text)))
             }
