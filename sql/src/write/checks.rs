@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use sqlx::QueryBuilder;
 
-use super::insert::now;
+use super::clock::now;
 use crate::connect::db::{Transaction, both, on_connection};
 use crate::connect::dialect::Dialect;
 use crate::model::facts::PackageFacts;

@@ -6,7 +6,7 @@ use artifact::{BuildId, Kind};
 use sqlx::QueryBuilder;
 
 use super::candidates::{self, Candidate, Evidence, Selection};
-use super::insert::now;
+use super::clock::now;
 use super::locations::{self, PackagePlace, UnreadPlace, UnreadPlaces};
 use super::{changes, chunks, claimed_packages, memberships};
 use crate::connect::db::{Transaction, both};

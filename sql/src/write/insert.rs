@@ -1,13 +1,13 @@
 //! The transaction that inserts packages, artifacts and locations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use artifact::{Artifact, Format, Identity};
 use sqlx::QueryBuilder;
 
 use super::artifacts::{self, NewArtifact};
 use super::candidates::{self, Selection};
+use super::clock::now;
 use super::locations::{self, PackagePlace};
 use super::memberships::PackageAndRepository;
 use super::packages::{self, BatchPackages, ExistingPackage, NewPackage};
@@ -57,11 +57,6 @@ impl Index {
 /// skipped.
 fn includes(import: &Import) -> impl Iterator<Item = &str> {
     import.includes.iter().map(String::as_str).filter(|place| !place.ends_with(' '))
-}
-
-/// Returns the seconds since 1970.
-pub(super) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed())
 }
 
 /// A batch without duplicate packages and locations, in the order of their keys: all writers acquire locks in one

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::{FromRow, QueryBuilder};
 
-use super::insert::now;
+use super::clock::now;
 use super::locations::FOUND_GONE;
 use super::memberships::{self, is_below};
 use crate::connect::db::{Transaction, both};

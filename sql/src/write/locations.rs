@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use sqlx::{FromRow, QueryBuilder};
 
 use super::candidates::{self, Selection};
-use super::insert::now;
+use super::clock::now;
 use super::{changes, chunks, memberships};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;

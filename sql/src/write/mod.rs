@@ -7,6 +7,7 @@ mod checks;
 mod chunks;
 mod claimed_packages;
 mod claims;
+mod clock;
 mod insert;
 pub(crate) mod known_locations;
 mod listings;
