@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the programs that a target needs: `install-tools.sh test`, `bench` or `mysql`.
 # Only missing programs are installed, by the distribution's package manager (Debian, Ubuntu, Fedora and relatives).
+# For tests, it also makes the Python environment (make/python.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -94,25 +95,27 @@ if [[ $group == test ]] && ! python3 -c 'import ensurepip, venv' 2> /dev/null; t
 fi
 
 [[ $group != test ]] || make/debuginfod.sh
-[[ ${#packages[@]} -gt 0 ]] || exit 0
-if [[ -z $manager ]]; then
-  echo "install-tools.sh: expected apt-get or dnf to install ${programs[*]}, found neither" >&2
-  exit 1
-fi
-root=()
-if [[ $(id -u) != 0 ]]; then
-  if ! command -v sudo > /dev/null; then
-    echo "install-tools.sh: expected root or sudo to install ${programs[*]}, found neither" >&2
+if [[ ${#packages[@]} -gt 0 ]]; then
+  if [[ -z $manager ]]; then
+    echo "install-tools.sh: expected apt-get or dnf to install ${programs[*]}, found neither" >&2
     exit 1
   fi
-  root=(sudo)
+  root=()
+  if [[ $(id -u) != 0 ]]; then
+    if ! command -v sudo > /dev/null; then
+      echo "install-tools.sh: expected root or sudo to install ${programs[*]}, found neither" >&2
+      exit 1
+    fi
+    root=(sudo)
+  fi
+  echo "installing: ${packages[*]}"
+  case $manager in
+    apt)
+      "${root[@]}" apt-get update -qq
+      "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+      ;;
+    dnf) "${root[@]}" dnf install -y -q "${packages[@]}" ;;
+  esac
 fi
-echo "installing: ${packages[*]}"
-case $manager in
-  apt)
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
-    ;;
-  dnf) "${root[@]}" dnf install -y -q "${packages[@]}" ;;
-esac
+[[ $group != test ]] || make/python.sh

@@ -12,7 +12,7 @@
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
 //!   [`unshare`], command lines in namespaces of their own;
 //! - clients: [`http`], requests as bytes on a socket; [`certificates`], an authority and clients that trust it;
-//!   [`chromium`], a browser;
+//!   [`chromium`], a browser; [`python`], the environment of Python programs;
 //! - [`process`], the guard of every process.
 //!
 //! A missing program fails the test with the package to install: a test that could not run has not passed.
@@ -43,6 +43,7 @@ pub mod namespaces;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+pub mod python;
 pub mod repository;
 pub mod rpmbuild;
 pub mod small_disk;
