@@ -11,15 +11,18 @@ use crate::cli::Common;
 use crate::feeders::filter::PathFilter;
 use crate::fetch::network::NetworkLimits;
 use crate::report::failure::{CommandFailure, Result};
+use hooks::HooksTable;
 use tables::{CheckTable, RepositoryTable, StoreTable};
 
+pub(crate) mod hooks;
 pub(crate) mod tables;
 
 /// Name of the configuration file.
 const FILE: &str = "indexer.toml";
 /// What the configuration file holds, for messages.
 const EXPECTED: &str = "`database = \"URL\"`, `exclude` and `include` as lists of globs, `contact`, \
-                        `requests_per_host`, `[check]`, `[[store]]` and `[[repository]]`, as in docs/indexer.toml";
+                        `requests_per_host`, `[check]`, `[hooks]`, `[[store]]` and `[[repository]]`, as in \
+                        docs/indexer.toml";
 
 /// The keys of the configuration file.
 #[derive(Default, Deserialize)]
@@ -37,6 +40,8 @@ struct ConfigurationFile {
     requests_per_host: Option<NonZeroU8>,
     #[serde(default)]
     check: CheckTable,
+    #[serde(default)]
+    hooks: HooksTable,
     #[serde(default, rename = "store")]
     stores: Vec<StoreTable>,
     #[serde(default, rename = "repository")]
