@@ -12,5 +12,6 @@ pub(crate) mod directory;
 pub(crate) mod feed;
 pub(crate) mod filter;
 pub(crate) mod formats;
+pub(crate) mod koji;
 pub(crate) mod other_formats;
 pub(crate) mod repository;

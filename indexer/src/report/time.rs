@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use humantime::format_rfc3339_seconds;
+use humantime::{format_rfc3339_seconds, parse_rfc3339};
 
 /// The present time in seconds since 1970.
 pub(crate) fn now() -> i64 {
@@ -25,6 +25,17 @@ pub(crate) fn day(seconds: i64) -> String {
     time
 }
 
+/// Reads a time of UTC, `2026-05-04T10:30:00Z` or a day like `2026-05-04`, as seconds since 1970.
+///
+/// # Errors
+/// What was expected and what was found.
+pub(crate) fn read_time(text: &str) -> Result<i64, String> {
+    let time = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let time = parse_rfc3339(&time).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    time.and_then(|since| i64::try_from(since.as_secs()).ok())
+        .ok_or_else(|| format!("expected a day like 2026-05-04 or a time like 2026-05-04T10:30:00Z, found {text:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +46,14 @@ mod tests {
         assert_eq!(day(1_777_890_600), "2026-05-04");
         assert_eq!(utc(-1), "1970-01-01T00:00:00Z");
         assert_eq!(utc(i64::MAX), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn days_and_times_are_read() {
+        assert_eq!(read_time("2026-05-04T10:30:00Z"), Ok(1_777_890_600));
+        assert_eq!(read_time("2026-05-04"), Ok(1_777_890_600 - 37_800));
+        for wrong in ["", "2026", "2026-05-04T", "2026-05-04 10:30:00", "yesterday", "1969-12-31"] {
+            assert!(read_time(wrong).unwrap_err().contains(&format!("{wrong:?}")), "{wrong}");
+        }
     }
 }

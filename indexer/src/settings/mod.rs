@@ -12,9 +12,12 @@ use crate::feeders::filter::PathFilter;
 use crate::fetch::network::NetworkLimits;
 use crate::report::failure::{CommandFailure, Result};
 use hooks::HooksTable;
+use koji::KojiTable;
 use tables::{CheckTable, RepositoryTable, StoreTable};
 
 pub(crate) mod hooks;
+pub(crate) mod koji;
+mod original;
 pub(crate) mod tables;
 
 /// Name of the configuration file.
@@ -46,6 +49,8 @@ struct ConfigurationFile {
     stores: Vec<StoreTable>,
     #[serde(default, rename = "repository")]
     repositories: Vec<RepositoryTable>,
+    #[serde(default)]
+    koji: Vec<KojiTable>,
 }
 
 /// What the configuration file holds for `repo` and for checks.

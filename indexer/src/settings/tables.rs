@@ -103,7 +103,7 @@ pub(crate) struct RepositoryTable {
 }
 
 /// Reads a duration in humantime's notation: `10m`.
-fn duration<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Duration, D::Error> {
     let text = String::deserialize(value)?;
     read_duration(&text).map_err(Error::custom)
 }
@@ -131,7 +131,7 @@ pub(super) fn contact<'de, D: Deserializer<'de>>(value: D) -> std::result::Resul
 }
 
 /// Reads a list of texts or numbers, or one text with commas; returns it with commas.
-fn words<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<String>, D::Error> {
+pub(super) fn words<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<String>, D::Error> {
     value.deserialize_any(Words).map(Some)
 }
 
