@@ -39,7 +39,7 @@ impl Reader {
     pub(crate) fn read(&self, candidate: &Candidate, buffer: &mut Vec<u8>) -> ReadOutcome {
         match (self, candidate) {
             (Self::Local(reader), Candidate::Local(candidate)) => reader.read(candidate, buffer),
-            (Self::Remote(reader), Candidate::Remote(listed)) => reader.read(listed),
+            (Self::Remote(reader), Candidate::Remote(listed)) => reader.read(listed.remote()),
             // A feeder sends what its reader reads.
             (Self::Local(_), Candidate::Remote(_)) | (Self::Remote(_), Candidate::Local(_)) => ReadOutcome::Skipped,
         }

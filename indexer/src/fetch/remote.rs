@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, ErrorKind};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use artifact::header::Outline;
-use artifact::scan;
-use sql::PathHash;
+use artifact::{Nevra, scan};
+use sql::{Checksum, PathHash};
 
-use crate::feeders::repository::listing::ListedArchive;
 use crate::fetch::failure::{FetchError, FetchErrorKind};
 use crate::fetch::http::{Fetcher, HeaderHint};
 use crate::fetch::package::{Archive, PAYLOAD_READ_BYTES, PackageReader, Scanned, describe_damage};
@@ -18,7 +18,7 @@ use crate::fetch::reader::{ReadOutcome, StillPresent};
 /// Maximum number of mirrors that are asked for the header of one package.
 const MAX_MIRRORS: usize = 3;
 
-/// Requests and bytes of the packages of a repository.
+/// Requests and bytes of packages.
 #[derive(Debug, Default)]
 pub(crate) struct PackageTraffic {
     /// Headers that were fetched.
@@ -29,10 +29,26 @@ pub(crate) struct PackageTraffic {
     pub(crate) payload_bytes: AtomicU64,
 }
 
-/// The reader of the packages that a repository lists.
+/// An archive over HTTP, with what a listing states about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemoteArchive<'a> {
+    pub(crate) nevra: &'a Nevra,
+    /// The store, and the archive's path below it.
+    pub(crate) store_id: i64,
+    pub(crate) path: &'a str,
+    /// The path below the listing's directory; `None` if the archive is elsewhere.
+    pub(crate) relative: Option<&'a str>,
+    /// Size of the archive in bytes.
+    pub(crate) size: Option<u64>,
+    /// The main header's bytes inside the archive.
+    pub(crate) header: Option<&'a Range<u64>>,
+    pub(crate) checksum: Option<&'a Checksum>,
+}
+
+/// The reader of the packages that a listing names.
 pub(crate) struct RemoteReader {
     pub(crate) package: PackageReader,
-    /// Fetches what is below the repository.
+    /// Fetches what is below the listing's directory.
     pub(crate) fetcher: Fetcher,
     /// Fetches what is elsewhere, by the id of the store.
     pub(crate) stores: HashMap<i64, Fetcher>,
@@ -43,17 +59,17 @@ pub(crate) struct RemoteReader {
 
 impl RemoteReader {
     /// Reads the header of a package.
-    pub(crate) fn read(&self, listed: &ListedArchive) -> ReadOutcome {
+    pub(crate) fn read(&self, listed: RemoteArchive<'_>) -> ReadOutcome {
         if self.given_up().is_some() {
             return ReadOutcome::Skipped;
         }
-        let shown = listed.path.as_str();
-        let (fetcher, path) = match (&listed.relative, self.stores.get(&listed.store_id)) {
-            (Some(relative), _) => (&self.fetcher, relative.as_str()),
+        let shown = listed.path;
+        let (fetcher, path) = match (listed.relative, self.stores.get(&listed.store_id)) {
+            (Some(relative), _) => (&self.fetcher, relative),
             (None, Some(fetcher)) => (fetcher, shown),
             (None, None) => return refused(shown, "expected a store with a URL, found none".into()),
         };
-        let hint = HeaderHint { end: listed.header.as_ref().map(|header| header.end), size: listed.size };
+        let hint = HeaderHint { end: listed.header.map(|header| header.end), size: listed.size };
         let mut attempts = 1..=MAX_MIRRORS.min(fetcher.mirrors().shown().count());
         loop {
             let header = match self.package.runtime.block_on(fetcher.header(path, hint)) {
@@ -89,22 +105,22 @@ impl RemoteReader {
 
     fn read_header(
         &self,
-        listed: &ListedArchive,
+        listed: RemoteArchive<'_>,
         fetcher: &Fetcher,
         path: &str,
         bytes: &[u8],
         size: Option<u64>,
     ) -> ReadOutcome {
-        let shown = listed.path.as_str();
+        let shown = listed.path;
         let outline = match Outline::from_bytes(bytes) {
             Ok(outline) => outline,
             Err(error) => return refused(shown, error.to_string()),
         };
-        if !outline.package.nevra.is_same_package(&listed.nevra) {
+        if !outline.package.nevra.is_same_package(listed.nevra) {
             let found = &outline.package.nevra;
             return refused(shown, format!("expected the header of {}, found that of {found}", listed.nevra));
         }
-        if let Some(expected) = listed.header.as_ref().filter(|header| **header != outline.range) {
+        if let Some(expected) = listed.header.filter(|header| **header != outline.range) {
             let (expected, found) = (describe_range(expected), describe_range(&outline.range));
             return refused(shown, format!("expected the header at bytes {expected}, as listed, found it at {found}"));
         }
@@ -114,10 +130,10 @@ impl RemoteReader {
         let archive = Archive {
             shown,
             store_id: listed.store_id,
-            path: &listed.path,
+            path: listed.path,
             bytes: size,
             mtime_ns: None,
-            checksum: Some(listed.checksum.clone()),
+            checksum: listed.checksum.cloned(),
             header_bytes: bytes.len() as u64,
         };
         let start = outline.range.end;
@@ -151,9 +167,9 @@ fn refused(path: &str, reason: String) -> ReadOutcome {
     ReadOutcome::Broken { path: path.to_owned(), reason }
 }
 
-fn unreadable(listed: &ListedArchive, reason: String) -> ReadOutcome {
-    let still_present = StillPresent::Archive(PathHash::of_path(&listed.path));
-    ReadOutcome::Unreadable { path: listed.path.clone(), reason, still_present }
+fn unreadable(listed: RemoteArchive<'_>, reason: String) -> ReadOutcome {
+    let still_present = StillPresent::Archive(PathHash::of_path(listed.path));
+    ReadOutcome::Unreadable { path: listed.path.to_owned(), reason, still_present }
 }
 
 fn describe_range(range: &std::ops::Range<u64>) -> String {

@@ -13,6 +13,7 @@ use sql::{
 
 use super::claims::{self, PackedBuildIds};
 use super::places::StorePath;
+use crate::fetch::remote::RemoteArchive;
 use crate::report::failure::Result;
 use crate::report::progress::MAX_NAMED;
 
@@ -296,6 +297,19 @@ impl Listing {
 }
 
 impl ListedArchive {
+    /// Returns the archive for its reader.
+    pub(crate) fn remote(&self) -> RemoteArchive<'_> {
+        RemoteArchive {
+            nevra: &self.nevra,
+            store_id: self.store_id,
+            path: &self.path,
+            relative: self.relative.as_deref(),
+            size: self.size,
+            header: self.header.as_ref(),
+            checksum: Some(&self.checksum),
+        }
+    }
+
     /// Returns the location of the archive, as far as the listing states it.
     pub(crate) fn location(&self) -> NewLocation {
         NewLocation {
