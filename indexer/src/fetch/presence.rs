@@ -84,7 +84,8 @@ pub(crate) async fn look(location: &Location, network: &Network) -> Finding {
     }
 }
 
-async fn look_locally(root: &Path, path: &str) -> Finding {
+/// Looks for the file `path` below a directory. One that is missing or empty proves nothing: it may not be mounted.
+pub(crate) async fn look_locally(root: &Path, path: &str) -> Finding {
     let (root, path) = (root.to_owned(), path.to_owned());
     match timeout(LOCAL_TIMEOUT, spawn_blocking(move || local::look(&root, &path))).await {
         Ok(Ok(finding)) => finding,

@@ -296,7 +296,7 @@ impl Writer {
 
 /// Returns this importer's name in the index. The number of names is bounded, because a pod has a new host name in
 /// every run. Importers that share a name only wait for each other's commits.
-fn importer_name() -> String {
+pub(crate) fn importer_name() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hash = host.trim().bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     format!("import-{}", hash % WRITERS)
