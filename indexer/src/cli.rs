@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use crate::commands::show::{self, ShowArgs};
 use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
+use crate::logging::LogFormat;
 use crate::settings::tables;
 pub(crate) use repo::{RepoArgs, RepositoryFormat};
 pub(crate) use store::{OrNone, StoreArgs, StoreCommand};
@@ -147,6 +149,8 @@ pub(crate) enum Command {
     Rpm(RpmArgs),
     /// Index the packages of a repository over HTTP, from their headers or from its metadata alone
     Repo(Box<RepoArgs>),
+    /// Run the service: messages, hooks, the reconciler of Koji and refreshes of repositories, until a signal
+    Listen(ListenArgs),
     /// Show everything that is known of a build-id or a package: its places, its life, its successors
     #[command(after_help = show::EXAMPLES)]
     Show(ShowArgs),
@@ -160,6 +164,16 @@ pub(crate) enum Command {
     /// Add, list and remove stores, the places that hold archives
     #[command(subcommand)]
     Store(StoreCommand),
+}
+
+#[derive(Args)]
+pub(crate) struct ListenArgs {
+    /// Address of the HTTP listener for hooks, metrics and readiness [default: 127.0.0.1:8003]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Format of the log [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "DARKSERVER_LOG_FORMAT", hide_env_values = true)]
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 #[derive(Args)]

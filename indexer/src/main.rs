@@ -5,6 +5,7 @@
 //! - [`feeders`]: each yields candidates;
 //! - [`fetch`]: opens and reads a candidate;
 //! - [`pipeline`]: readers in parallel, and the writer of batches;
+//! - [`jobs`], [`service`]: `listen`, which runs until a signal; [`logging`]: its log lines;
 //! - [`report`]: progress, summary, output, and exit status.
 //!
 //! Data flows one way: feeder -> candidates -> readers, one per job -> outcomes -> writer -> index.
@@ -15,26 +16,24 @@ mod cli;
 mod commands;
 mod feeders;
 mod fetch;
+mod jobs;
+mod logging;
 mod pipeline;
 mod report;
+mod service;
 mod settings;
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
-
-use cli::Cli;
+use cli::{Cli, Command};
 use report::failure::CommandFailure;
 
 fn main() -> ExitCode {
     let cli = Cli::from_command_line();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+    // The service reads its settings first.
+    if !matches!(cli.command, Some(Command::Listen(_))) {
+        logging::start_command();
+    }
     let result = tokio::runtime::Runtime::new().map_err(CommandFailure::local).and_then(|runtime| {
         let result = runtime.block_on(commands::run(cli));
         // Threads that hang on a dead file server cannot be stopped; dropping the runtime would wait for them.

@@ -15,6 +15,7 @@ use original::OriginalArguments;
 mod check;
 mod check_locations;
 mod import;
+mod listen;
 mod local_stores;
 mod migrate;
 mod new_store;
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             index.checkpoint().await;
             result
         }
+        Command::Listen(args) => Box::pin(listen::run(args, common)).await,
         Command::Show(args) => {
             let index = open_to_read(&settings::database(common)?).await?;
             show::run(&index, &args, common).await

@@ -192,8 +192,6 @@ impl Network {
 
     /// Ends once the run is stopped.
     pub(crate) async fn stopped(&self) {
-        while !self.stop.is_set() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        self.stop.wait().await;
     }
 }

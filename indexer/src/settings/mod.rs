@@ -13,18 +13,20 @@ use crate::fetch::network::NetworkLimits;
 use crate::report::failure::{CommandFailure, Result};
 use hooks::HooksTable;
 use koji::KojiTable;
+use service::ServiceTable;
 use tables::{CheckTable, RepositoryTable, StoreTable};
 
 pub(crate) mod hooks;
 pub(crate) mod koji;
 mod original;
+pub(crate) mod service;
 pub(crate) mod tables;
 
 /// Name of the configuration file.
 const FILE: &str = "indexer.toml";
 /// What the configuration file holds, for messages.
 const EXPECTED: &str = "`database = \"URL\"`, `exclude` and `include` as lists of globs, `contact`, \
-                        `requests_per_host`, `[check]`, `[hooks]`, `[[store]]` and `[[repository]]`, as in \
+                        `requests_per_host`, `[check]`, `[service]`, `[hooks]`, `[[store]]` and `[[repository]]`, as in \
                         docs/indexer.toml";
 
 /// The keys of the configuration file.
@@ -45,6 +47,8 @@ struct ConfigurationFile {
     check: CheckTable,
     #[serde(default)]
     hooks: HooksTable,
+    #[serde(default)]
+    service: ServiceTable,
     #[serde(default, rename = "store")]
     stores: Vec<StoreTable>,
     #[serde(default, rename = "repository")]
@@ -123,6 +127,12 @@ pub(crate) fn filter(common: &Common, excludes: &[String], includes: &[String]) 
     PathFilter::new(&settings.exclude, &settings.include)
         .map_err(|error| CommandFailure::Usage(format!("{}: {error}", path.display())))?;
     PathFilter::new(settings.exclude.iter().chain(excludes), settings.include.iter().chain(includes))
+}
+
+/// Reads the configuration file.
+fn configuration(common: &Common) -> Result<ConfigurationFile> {
+    let (path, must_exist) = configuration_file(common);
+    read(&path, must_exist)
 }
 
 /// Returns the path of the configuration file, and whether the file must exist.

@@ -1,0 +1,153 @@
+//! What a job asks for. Messages, hooks, the reconciler and the sweep write jobs; the service's worker runs them.
+//!
+//! A job states which build or archive to look at, and never what is true of it: the hub or the store is asked when the
+//! job runs. So late, repeated and forged requests are harmless.
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of jobs that import a build of a Koji instance.
+pub(crate) const BUILD: &str = "build";
+/// The kind of jobs that import one archive of a store.
+pub(crate) const ARCHIVE: &str = "archive";
+
+/// What a job asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Import a build, or record what became of it.
+    Build(BuildWork),
+    /// Import an archive.
+    Archive(ArchiveWork),
+}
+
+/// A build to import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BuildWork {
+    /// Name of the Koji instance.
+    pub(crate) instance: String,
+    #[serde(flatten)]
+    pub(crate) build: BuildName,
+    /// When the build was deleted, seconds since 1970, if a message stated it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deleted_at: Option<i64>,
+    /// What asked for it: `messages/NAME`, `hook`, `reconciler`, `sweep`.
+    pub(crate) source: String,
+    /// When the message was sent, seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sent_at: Option<i64>,
+}
+
+/// How a job names a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BuildName {
+    /// By its number.
+    #[serde(rename = "build")]
+    Id(i64),
+    /// By its NAME-VERSION-RELEASE.
+    #[serde(rename = "nvr")]
+    Nvr(String),
+}
+
+/// An archive to import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArchiveWork {
+    /// Name of the store.
+    pub(crate) store: String,
+    /// Path below the store's URL or directory.
+    pub(crate) path: String,
+    /// What asked for it: `hook`, `upload`.
+    pub(crate) source: String,
+}
+
+impl Work {
+    /// Returns the kind of the job.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Build(_) => BUILD,
+            Self::Archive(_) => ARCHIVE,
+        }
+    }
+
+    /// Returns the key of the job: there is at most one job with a key. The time of a deletion comes from one message
+    /// alone, so that a job of that message is never replaced by another request for the build.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Build(BuildWork { instance, build, deleted_at, .. }) => {
+                let prefix = if deleted_at.is_some() { "deleted " } else { "" };
+                match build {
+                    BuildName::Id(id) => format!("{prefix}build {instance} {id}"),
+                    BuildName::Nvr(nvr) => format!("{prefix}build {instance} {nvr}"),
+                }
+            }
+            Self::Archive(ArchiveWork { store, path, .. }) => format!("archive {store}/{path}"),
+        }
+    }
+
+    /// Returns the payload of the job, a JSON object.
+    pub(crate) fn payload(&self) -> String {
+        let json = match self {
+            Self::Build(work) => serde_json::to_string(work),
+            Self::Archive(work) => serde_json::to_string(work),
+        };
+        // Texts and numbers are always JSON.
+        json.unwrap_or_default()
+    }
+
+    /// Reads a job.
+    ///
+    /// # Errors
+    /// What was expected and what was found.
+    pub(crate) fn parse(kind: &str, payload: &str) -> Result<Self, String> {
+        let work = match kind {
+            BUILD => serde_json::from_str(payload).map(Self::Build),
+            ARCHIVE => serde_json::from_str(payload).map(Self::Archive),
+            other => return Err(format!("expected a job of kind {BUILD} or {ARCHIVE}, found {other}")),
+        };
+        work.map_err(|error| format!("expected the payload of a job of kind {kind}, found another text: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(build: BuildName, deleted_at: Option<i64>) -> Work {
+        let (instance, source) = ("primary".to_owned(), "hook".to_owned());
+        Work::Build(BuildWork { instance, build, deleted_at, source, sent_at: None })
+    }
+
+    #[test]
+    fn keys_name_the_work_and_payloads_restore_it() {
+        let archive = ArchiveWork { store: "s".into(), path: "a/b.rpm".into(), source: "hook".into() };
+        for (work, key, payload) in [
+            (build(BuildName::Id(7), None), "build primary 7", r#"{"instance":"primary","build":7,"source":"hook"}"#),
+            (
+                build(BuildName::Nvr("bash-5-1".into()), None),
+                "build primary bash-5-1",
+                r#"{"instance":"primary","nvr":"bash-5-1","source":"hook"}"#,
+            ),
+            (
+                build(BuildName::Id(7), Some(9)),
+                "deleted build primary 7",
+                r#"{"instance":"primary","build":7,"deleted_at":9,"source":"hook"}"#,
+            ),
+            (Work::Archive(archive), "archive s/a/b.rpm", r#"{"store":"s","path":"a/b.rpm","source":"hook"}"#),
+        ] {
+            assert_eq!(work.key(), key);
+            assert_eq!(work.payload(), payload);
+            assert_eq!(Work::parse(work.kind(), payload), Ok(work));
+        }
+    }
+
+    #[test]
+    fn a_job_of_another_kind_or_form_is_refused_with_the_reason() {
+        for (kind, payload, expected) in [
+            ("scratch", "{}", "found scratch"),
+            (BUILD, "{", "kind build"),
+            (BUILD, r#"{"instance":"primary","source":"hook"}"#, "kind build"),
+            (ARCHIVE, r#"{"store":"s"}"#, "missing field `path`"),
+        ] {
+            let error = Work::parse(kind, payload).unwrap_err();
+            assert!(error.contains(expected), "{kind} {payload}: {error}");
+        }
+    }
+}

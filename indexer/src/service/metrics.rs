@@ -1,0 +1,289 @@
+//! The service's metrics, each declared once. `docs/metrics.md` repeats their HELP texts word for word.
+
+use anyhow::Result;
+use prometheus::core::Collector;
+use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+/// All metrics of one service. Label values are bounded: names of the configuration, and the words of this module.
+pub(crate) struct ServiceMetrics {
+    registry: Registry,
+    lag: GaugeVec,
+    messages: IntCounterVec,
+    broker_connected: IntGaugeVec,
+    broker_connects: IntCounterVec,
+    jobs: IntGaugeVec,
+    jobs_total: IntCounterVec,
+    hook_requests: IntCounterVec,
+    hub_requests: IntCounterVec,
+    packages: IntCounterVec,
+    refreshes: IntCounterVec,
+    poison: IntGauge,
+    database_up: IntGauge,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MessageResult {
+    /// Its job was committed.
+    Queued,
+    /// It asks for nothing.
+    Ignored,
+    /// It cannot be read, and was kept.
+    Poison,
+}
+
+/// How a run of a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobResult {
+    /// There is nothing more to do.
+    Done,
+    /// It runs again after a pause.
+    Retried,
+    /// It was given up, and kept as poison.
+    Poison,
+}
+
+/// How a request to a hub ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HubResult {
+    /// The hub answered, perhaps with faults for single calls.
+    Answered,
+    /// The hub refused the request.
+    Fault,
+    /// There was no answer, or none that can be read.
+    Failed,
+}
+
+/// How a refresh of a repository ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefreshResult {
+    /// Its listing was read to the end.
+    Imported,
+    /// Its metadata was that of the last refresh.
+    Unchanged,
+    /// It was refused, or the database failed.
+    Failed,
+    /// It was stopped, or another indexer took over.
+    Interrupted,
+}
+
+/// The number of jobs in each state, of all indexers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JobCounts {
+    /// Could run now.
+    pub(crate) due: u64,
+    /// Run later.
+    pub(crate) waiting: u64,
+    /// Are claimed by an indexer.
+    pub(crate) running: u64,
+}
+
+impl ServiceMetrics {
+    /// Returns metrics at 0.
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let counters =
+            |name, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name, help), labels));
+        let gauges = |name, help, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name, help), labels));
+        let gauge = |name, help| register(&registry, IntGauge::new(name, help));
+        let version = Opts::new("indexer_build_info", "Version of the running indexer as a label; always 1.")
+            .const_label("version", env!("CARGO_PKG_VERSION"));
+        register(&registry, IntGauge::with_opts(version)).set(1);
+        let lag =
+            Opts::new("indexer_lag_seconds", "Seconds that the index is behind a source; docs state each source.");
+        let this = Self {
+            lag: register(&registry, GaugeVec::new(lag, &["source"])),
+            messages: counters(
+                "indexer_messages_total",
+                "Messages received, by queue and result: queued, ignored, poison.",
+                &["queue", "result"],
+            ),
+            broker_connected: gauges("indexer_broker_connected", "1 while a queue is consumed, else 0.", &["queue"]),
+            broker_connects: counters(
+                "indexer_broker_connects_total",
+                "Connections made to the broker of a queue.",
+                &["queue"],
+            ),
+            jobs: gauges(
+                "indexer_jobs",
+                "Jobs in the database by state: due, waiting, running; the same for all indexers.",
+                &["state"],
+            ),
+            jobs_total: counters(
+                "indexer_jobs_total",
+                "Runs of jobs by kind (build, archive, other) and result: done, retried, poison.",
+                &["kind", "result"],
+            ),
+            hook_requests: counters(
+                "indexer_hook_requests_total",
+                "Requests to hooks, by hook and status.",
+                &["hook", "status"],
+            ),
+            hub_requests: counters(
+                "indexer_hub_requests_total",
+                "HTTP requests to Koji hubs, by instance and result: answered, fault, failed.",
+                &["instance", "result"],
+            ),
+            packages: counters("indexer_packages_total", "Packages written to the index, by source.", &["source"]),
+            refreshes: counters(
+                "indexer_refreshes_total",
+                "Refreshes of repositories, by repository and result: imported, unchanged, failed, interrupted.",
+                &["repository", "result"],
+            ),
+            poison: gauge("indexer_poison", "Messages and jobs in the table poison; the same for all indexers."),
+            database_up: gauge(
+                "indexer_database_up",
+                "1 if the database answers and has this program's schema, else 0.",
+            ),
+            registry,
+        };
+        this.with_known_labels()
+    }
+
+    /// Creates the series whose labels are known, with 0: the first event is then an increase that `rate` sees.
+    fn with_known_labels(self) -> Self {
+        self.set_jobs(JobCounts::default());
+        for kind in ["build", "archive"] {
+            for result in [JobResult::Done, JobResult::Retried, JobResult::Poison] {
+                self.jobs_total.with_label_values(&[kind, result.as_str()]);
+            }
+        }
+        self
+    }
+
+    /// Creates the series of a queue.
+    pub(crate) fn add_queue(&self, queue: &str) {
+        for result in [MessageResult::Queued, MessageResult::Ignored, MessageResult::Poison] {
+            self.messages.with_label_values(&[queue, result.as_str()]);
+        }
+        self.broker_connected.with_label_values(&[queue]).set(0);
+        self.broker_connects.with_label_values(&[queue]);
+    }
+
+    /// Counts a message.
+    pub(crate) fn count_message(&self, queue: &str, result: MessageResult) {
+        self.messages.with_label_values(&[queue, result.as_str()]).inc();
+    }
+
+    /// Records the seconds from the time that a message states to its acknowledgement.
+    pub(crate) fn set_message_lag(&self, queue: &str, seconds: f64) {
+        self.set_lag(&format!("messages/{queue}"), seconds);
+    }
+
+    /// Counts a connection that consumes a queue.
+    pub(crate) fn set_broker_connected(&self, queue: &str) {
+        self.broker_connects.with_label_values(&[queue]).inc();
+        self.broker_connected.with_label_values(&[queue]).set(1);
+    }
+
+    /// Records that a queue is not consumed any more.
+    pub(crate) fn set_broker_disconnected(&self, queue: &str) {
+        self.broker_connected.with_label_values(&[queue]).set(0);
+    }
+
+    /// Counts a run of a job. Kinds that no program writes are counted as `other`.
+    pub(crate) fn count_job(&self, kind: &str, result: JobResult) {
+        let kind = if matches!(kind, crate::jobs::BUILD | crate::jobs::ARCHIVE) { kind } else { "other" };
+        self.jobs_total.with_label_values(&[kind, result.as_str()]).inc();
+    }
+
+    /// Counts a request to a hook. `hook` is `koji`, `archive` or `upload`.
+    pub(crate) fn count_hook_request(&self, hook: &'static str, status: u16) {
+        self.hook_requests.with_label_values(&[hook, &status.to_string()]).inc();
+    }
+
+    /// Counts a request to the hub of an instance.
+    pub(crate) fn count_hub_request(&self, instance: &str, result: HubResult) {
+        self.hub_requests.with_label_values(&[instance, result.as_str()]).inc();
+    }
+
+    /// Counts packages that were written. `source` is `koji/INSTANCE`, `repository/NAME` or `archive/STORE`.
+    pub(crate) fn count_packages(&self, source: &str, count: u64) {
+        self.packages.with_label_values(&[source]).inc_by(count);
+    }
+
+    /// Counts a refresh of a repository.
+    pub(crate) fn count_refresh(&self, repository: &str, result: RefreshResult) {
+        self.refreshes.with_label_values(&[repository, result.as_str()]).inc();
+    }
+
+    /// Records how far the index is behind a source.
+    pub(crate) fn set_lag(&self, source: &str, seconds: f64) {
+        self.lag.with_label_values(&[source]).set(seconds);
+    }
+
+    /// Records the jobs in the database.
+    pub(crate) fn set_jobs(&self, counts: JobCounts) {
+        for (state, count) in [("due", counts.due), ("waiting", counts.waiting), ("running", counts.running)] {
+            self.jobs.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Records the number of rows of `poison`.
+    pub(crate) fn set_poison(&self, count: u64) {
+        self.poison.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Records whether the database can be used.
+    pub(crate) fn set_database_up(&self, is_up: bool) {
+        self.database_up.set(i64::from(is_up));
+    }
+
+    /// Renders all metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Only if a metric is malformed.
+    pub(crate) fn render(&self) -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+#[expect(clippy::expect_used, reason = "names and labels are literals; the tests make them all once")]
+fn register<F: Collector + Clone + 'static>(registry: &Registry, family: prometheus::Result<F>) -> F {
+    let family = family.expect("a sound family");
+    registry.register(Box::new(family.clone())).expect("a name registered once");
+    family
+}
+
+impl MessageResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Ignored => "ignored",
+            Self::Poison => "poison",
+        }
+    }
+}
+
+impl JobResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retried => "retried",
+            Self::Poison => "poison",
+        }
+    }
+}
+
+impl HubResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Fault => "fault",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl RefreshResult {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Imported => "imported",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
