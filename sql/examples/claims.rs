@@ -65,6 +65,7 @@ fn claimed(repository: &Repository, package: usize) -> artifact::Result<ClaimedP
         claims: (0..BUILD_IDS).map(claim).collect::<artifact::Result<_>>()?,
         location: Some(location(repository, package)),
         repository_id: Some(repository.id),
+        koji: None,
     })
 }
 
@@ -89,6 +90,7 @@ fn read(repository: &Repository, package: usize) -> artifact::Result<Import> {
         open: false,
         location: location(repository, package),
         repository_id: Some(repository.id),
+        koji: None,
     })
 }
 

@@ -27,6 +27,11 @@ pub use connect::{configuration, original};
 pub use model::checksum::Checksum;
 pub use model::claim::{Claim, ClaimedPackage, Origin};
 pub use model::import::{Import, Inserted, NewLocation, mtime_ns};
+pub use model::jobs::{Job, NewJob, Poison};
+pub use model::koji::{
+    Build, BuildHistory, BuildPackage, BuildPlace, BuildState, BuildTag, BuildUpdate, KojiOrigin, SignedCopy,
+    StoredBuild, TagChange,
+};
 pub use model::life::{History, HistoryFile, Life, Membership, Successor};
 pub use model::path_hash::PathHash;
 pub use model::pattern::{Distros, PlacePattern};

@@ -51,6 +51,7 @@ fn claim_of_size(index: &ClaimedIndex, program: &Program, path: &str, size: u64,
         claims: vec![Claim { build_id: program.build_id.parse().unwrap(), kind: Kind::Debuginfo, link_path: None }],
         location: Some(location),
         repository_id: None,
+        koji: None,
     });
 }
 

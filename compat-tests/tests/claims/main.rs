@@ -120,6 +120,7 @@ fn claimed(rpm: &Path, store: &Store) -> ClaimedPackage {
         claims: claims.collect(),
         location: Some(location(rpm, store)),
         repository_id: None,
+        koji: None,
     }
 }
 
@@ -136,6 +137,7 @@ fn import_of(rpm: &Path, store: &Store) -> Import {
         open: !found.open.is_empty(),
         location: location(rpm, store),
         repository_id: None,
+        koji: None,
     }
 }
 

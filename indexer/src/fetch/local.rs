@@ -218,6 +218,7 @@ impl LocalReader {
             package: found.package,
             distro: self.package.distro.clone(),
             repository_id: None,
+            koji: None,
             artifacts: found.artifacts,
             modules: Vec::new(),
             includes: Vec::new(),

@@ -104,6 +104,7 @@ impl PackageReader {
             package,
             distro: self.distro.clone(),
             repository_id: self.repository_id,
+            koji: None,
             open: !found.open.is_empty() && scanned.is_none(),
             // Modules are certain once the payload was read.
             modules: if scanned.is_some() { Vec::new() } else { std::mem::take(&mut found.modules) },

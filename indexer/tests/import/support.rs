@@ -266,6 +266,7 @@ pub(crate) async fn claimed(
         claims: vec![claim],
         location: Some(location),
         repository_id,
+        koji: None,
     };
     index.insert_claimed("test", &[package]).await.unwrap();
     index.packages_by_nvra(nvra).await.unwrap().unread[0].id

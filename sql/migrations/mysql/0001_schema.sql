@@ -28,8 +28,8 @@ create table if not exists packages (
     nvra varchar(832) not null comment 'NAME-VERSION-RELEASE.ARCH',
     source_rpm varchar(255) null comment 'file name of the source package',
     distro varchar(255) not null comment 'distribution, like fc40, or the value of --distro; empty if unknown',
-    koji_instance varchar(64) null,
-    koji_build bigint null,
+    koji_instance varchar(64) null comment 'name of the Koji that built it',
+    koji_build bigint null comment 'id of its build there',
     koji_volume varchar(64) null,
     built_at bigint null,
     state varchar(8) not null comment 'claimed, legacy: header not read yet; open: artifacts may be missing; complete',
@@ -38,7 +38,8 @@ create table if not exists packages (
     unique key packages_identity (identity),
     key packages_nvra (nvra(255)),
     key packages_source_rpm (source_rpm(255), arch(64)),
-    key packages_name (name(255), arch(64))
+    key packages_name (name(255), arch(64)),
+    key packages_koji (koji_instance, koji_build)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin
     comment = 'packages; identity is null while no header was read';
 
@@ -173,29 +174,63 @@ create table if not exists locations (
     key locations_checked (store_id, checked_at)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'present and past locations of packages';
 
--- Jobs. No program writes this table yet.
+-- Builds of Koji, as the hub described them when it was asked last.
+create table if not exists builds (
+    instance varchar(64) not null comment 'name of the Koji',
+    build bigint not null comment 'id of the build there',
+    nvr varchar(767) not null comment 'NAME-VERSION-RELEASE',
+    name varchar(255) not null,
+    version varchar(255) not null,
+    `release` varchar(255) not null,
+    epoch bigint null,
+    state varchar(8) not null comment 'building, complete, deleted, failed, canceled',
+    volume varchar(64) not null comment 'where its files are: DEFAULT, or a directory of the topurl''s vol/',
+    draft tinyint not null comment '1 for a draft build, which was not promoted',
+    completed_at bigint null,
+    imported_at bigint null comment 'since when all its packages that are wanted are in the index',
+    checked_at bigint not null comment 'when the hub was asked last',
+    deleted_at bigint null comment 'when it was deleted, or when that was noticed',
+    deleted_after bigint null comment 'the last time before deleted_at when it existed; null if deleted_at is exact',
+    primary key (instance, build),
+    key builds_nvr (nvr(255)),
+    key builds_state (instance, state, imported_at, checked_at)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'builds of Koji';
+
+-- Tags that builds of Koji have or had. A build has a tag unless it was untagged after it was tagged.
+create table if not exists build_tags (
+    instance varchar(64) not null,
+    build bigint not null,
+    tag varchar(255) not null,
+    tagged_at bigint null comment 'when it was tagged last; null if that is unknown',
+    untagged_at bigint null comment 'when it was untagged last; null if it was not',
+    primary key (instance, build, tag)
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'tags of builds of Koji';
+
+-- Work that is to be done. Who does it claims the row until a time, and removes it at the end.
 create table if not exists jobs (
     id bigint not null auto_increment primary key,
     kind varchar(32) not null,
     `key` varchar(255) not null comment 'identifies the work: at most one row for the same work',
     payload mediumtext not null,
-    attempts int not null default 0,
+    requests int not null default 1 comment 'how often it was requested; more during the work: it is done again',
+    queued_at bigint not null comment 'when the waiting work was requested first',
+    attempts int not null default 0 comment 'tries that failed since the last request',
     next_try_at bigint not null,
     claimed_by varchar(255) null,
     claimed_until bigint null,
     last_error text null,
     unique key jobs_key (`key`(255)),
     key jobs_next_try (next_try_at)
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'jobs';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'work that is to be done';
 
--- Messages that cannot be processed. No program writes this table yet.
+-- Messages and jobs that cannot be processed.
 create table if not exists poison (
     id bigint not null auto_increment primary key,
-    source varchar(64) not null comment 'queue or hook from which it came',
+    source varchar(64) not null comment 'queue or hook from which it came, or job and its kind',
     payload mediumtext not null,
     reason text not null,
     received_at bigint not null
-) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages that cannot be processed';
+) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages and jobs that cannot be processed';
 
 -- Work that only one process may do at a time. Transactions lock the rows claims and modules.
 create table if not exists leases (

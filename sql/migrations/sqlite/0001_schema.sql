@@ -23,8 +23,8 @@ create table packages (
     nvra text not null, -- NAME-VERSION-RELEASE.ARCH
     source_rpm text null, -- file name of the source package
     distro text not null, -- distribution, like fc40, or the value of --distro; empty if unknown
-    koji_instance text null,
-    koji_build integer null,
+    koji_instance text null, -- name of the Koji that built it
+    koji_build integer null, -- id of its build there
     koji_volume text null,
     built_at integer null,
     state text not null, -- claimed, legacy: header not read yet; open: artifacts may be missing; complete
@@ -35,6 +35,7 @@ create unique index packages_identity on packages (identity);
 create index packages_nvra on packages (nvra);
 create index packages_source_rpm on packages (source_rpm, arch);
 create index packages_name on packages (name, arch);
+create index packages_koji on packages (koji_instance, koji_build);
 
 -- Files with a build-id. Build-ids are not unique, and a file can have several.
 create table artifacts (
@@ -157,13 +158,47 @@ create index locations_package on locations (package_id);
 create index locations_checksum on locations (checksum);
 create index locations_checked on locations (store_id, checked_at);
 
--- Jobs. No program writes this table yet.
+-- Builds of Koji, as the hub described them when it was asked last.
+create table builds (
+    instance text not null, -- name of the Koji
+    build integer not null, -- id of the build there
+    nvr text not null, -- NAME-VERSION-RELEASE
+    name text not null,
+    version text not null,
+    `release` text not null,
+    epoch integer null,
+    state text not null, -- building, complete, deleted, failed, canceled
+    volume text not null, -- where its files are: DEFAULT, or a directory of the topurl's vol/
+    draft integer not null, -- 1 for a draft build, which was not promoted
+    completed_at integer null,
+    imported_at integer null, -- since when all its packages that are wanted are in the index
+    checked_at integer not null, -- when the hub was asked last
+    deleted_at integer null, -- when it was deleted, or when that was noticed
+    deleted_after integer null, -- the last time before deleted_at when it existed; null if deleted_at is exact
+    primary key (instance, build)
+) without rowid;
+create index builds_nvr on builds (nvr);
+create index builds_state on builds (instance, state, imported_at, checked_at);
+
+-- Tags that builds of Koji have or had. A build has a tag unless it was untagged after it was tagged.
+create table build_tags (
+    instance text not null,
+    build integer not null,
+    tag text not null,
+    tagged_at integer null, -- when it was tagged last; null if that is unknown
+    untagged_at integer null, -- when it was untagged last; null if it was not
+    primary key (instance, build, tag)
+) without rowid;
+
+-- Work that is to be done. Who does it claims the row until a time, and removes it at the end.
 create table jobs (
-    id integer primary key,
+    id integer primary key autoincrement, -- never used again
     kind text not null,
     `key` text not null, -- identifies the work: at most one row for the same work
     payload text not null,
-    attempts integer not null default 0,
+    requests integer not null default 1, -- how often it was requested; more during the work: it is done again
+    queued_at integer not null, -- when the waiting work was requested first
+    attempts integer not null default 0, -- tries that failed since the last request
     next_try_at integer not null,
     claimed_by text null,
     claimed_until integer null,
@@ -172,16 +207,16 @@ create table jobs (
 create unique index jobs_key on jobs (`key`);
 create index jobs_next_try on jobs (next_try_at);
 
--- Messages that cannot be processed. No program writes this table yet.
+-- Messages and jobs that cannot be processed.
 create table poison (
     id integer primary key,
-    source text not null, -- queue or hook from which it came
+    source text not null, -- queue or hook from which it came, or job and its kind
     payload text not null,
     reason text not null,
     received_at integer not null
 );
 
--- Work that only one process may do at a time. No program uses this table on SQLite.
+-- Work that only one process may do at a time.
 create table leases (
     name text not null primary key,
     holder text not null,

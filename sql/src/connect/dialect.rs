@@ -34,6 +34,10 @@ pub(crate) trait Dialect {
     const UPDATE_STORE: &'static str;
     /// Ends the INSERT of a cursor.
     const UPDATE_CURSOR: &'static str;
+    /// Ends the INSERT of jobs: each row that exists is requested once more.
+    const REQUEST_AGAIN: &'static str;
+    /// The time of the database, seconds since 1970.
+    const NOW: &'static str;
     /// Ends the INSERT of a writer.
     const COUNT_TRANSACTION: &'static str;
 }
@@ -77,6 +81,10 @@ impl Dialect for Sqlite {
         allow_private = excluded.allow_private";
     const UPDATE_CURSOR: &'static str = " on conflict (name) do update set \
         value = excluded.value, updated_at = excluded.updated_at";
+    const REQUEST_AGAIN: &'static str = " on conflict (`key`) do update set \
+        requests = requests + 1, payload = excluded.payload, next_try_at = min(next_try_at, excluded.next_try_at), \
+        attempts = 0, last_error = null";
+    const NOW: &'static str = "cast(strftime('%s', 'now') as integer)";
     const COUNT_TRANSACTION: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
 }
 
@@ -120,6 +128,10 @@ impl Dialect for MySql {
         allow_private = values(allow_private)";
     const UPDATE_CURSOR: &'static str = " on duplicate key update \
         value = values(value), updated_at = values(updated_at)";
+    const REQUEST_AGAIN: &'static str = " on duplicate key update \
+        requests = requests + 1, payload = values(payload), next_try_at = least(next_try_at, values(next_try_at)), \
+        attempts = 0, last_error = null";
+    const NOW: &'static str = "cast(unix_timestamp() as signed)";
     const COUNT_TRANSACTION: &'static str = " on duplicate key update sequence = sequence + 1";
 }
 

@@ -3,9 +3,9 @@
 use artifact::{BuildId, Format, Kind, Nevra};
 
 use super::import::{NewLocation, check_length, check_location, check_names, truncate};
-use crate::{PackageState, Result};
+use crate::{KojiOrigin, PackageState, Result};
 
-/// A package that is known from repository metadata or the original's database, with its claimed build-ids. Its header
+/// A package that is known from repository metadata, from a Koji hub or from the original's database, with its claimed build-ids. Its header
 /// was not read: the input of [`crate::Index::insert_claimed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedPackage {
@@ -25,6 +25,8 @@ pub struct ClaimedPackage {
     pub location: Option<NewLocation>,
     /// The repository ([`crate::Repository::id`]) that lists it.
     pub repository_id: Option<i64>,
+    /// The build of Koji that it comes from. `None` if nothing states it: then a stored one stays.
+    pub koji: Option<KojiOrigin>,
 }
 
 /// One build-id of a [`ClaimedPackage`].
@@ -43,6 +45,8 @@ pub struct Claim {
 pub enum Origin {
     /// The metadata of a repository.
     Repository,
+    /// The headers that a Koji hub states.
+    Koji,
     /// A database of the original darkserver.
     Legacy,
 }
@@ -51,7 +55,7 @@ impl Origin {
     /// The state of such a package.
     pub(crate) fn state(self) -> PackageState {
         match self {
-            Self::Repository => PackageState::Claimed,
+            Self::Repository | Self::Koji => PackageState::Claimed,
             Self::Legacy => PackageState::Legacy,
         }
     }
@@ -65,6 +69,7 @@ impl ClaimedPackage {
     pub fn check(&self) -> Result<()> {
         let subject = truncate(&self.nevra.nvra());
         check_names(&subject, &self.nevra, self.source_rpm.as_deref(), &self.distro)?;
+        self.koji.as_ref().map_or(Ok(()), |koji| koji.check(&subject))?;
         for claim in &self.claims {
             check_length(&subject, "path of a link", 4096, claim.link_path.as_deref().unwrap_or_default().len())?;
         }

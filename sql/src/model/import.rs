@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use artifact::modules::Module;
 use artifact::{Artifact, Nevra, Package};
 
-use crate::{Checksum, Error, Result};
+use crate::{Checksum, Error, KojiOrigin, Result};
 
 /// Maximum length of a path in bytes: PATH_MAX of Linux.
 const MAX_PATH_BYTES: usize = 4096;
@@ -35,6 +35,8 @@ pub struct Import {
     pub location: NewLocation,
     /// The repository ([`crate::Repository::id`]) that lists it there.
     pub repository_id: Option<i64>,
+    /// The build of Koji that it comes from. `None` if nothing states it: then a stored one stays.
+    pub koji: Option<KojiOrigin>,
 }
 
 /// The location of an archive.
@@ -80,6 +82,7 @@ impl Import {
         let source_rpm = self.package.source_rpm.as_deref();
         let subject = truncate(&nvra);
         check_names(&subject, &self.package.nevra, source_rpm, self.distro.as_deref().unwrap_or_default())?;
+        self.koji.as_ref().map_or(Ok(()), |koji| koji.check(&subject))?;
         let artifacts = self.artifacts.iter().map(|artifact| (artifact.ordinal, &artifact.path));
         for (ordinal, path) in artifacts.chain(self.modules.iter().map(|module| (module.ordinal, &module.path))) {
             check_length(&subject, "path of a file", MAX_PATH_BYTES, path.len())?;

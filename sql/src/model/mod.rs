@@ -4,6 +4,8 @@ pub(crate) mod checksum;
 pub(crate) mod claim;
 pub(crate) mod facts;
 pub(crate) mod import;
+pub(crate) mod jobs;
+pub(crate) mod koji;
 pub(crate) mod life;
 pub(crate) mod path_hash;
 pub(crate) mod pattern;

@@ -7,7 +7,7 @@ use super::rows::decode_error;
 /// How much is known of a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PackageState {
-    /// Known from repository metadata; the header was not read.
+    /// Known from repository metadata or from a Koji hub; the header was not read.
     Claimed,
     /// Known from the original's database; the header was not read.
     Legacy,

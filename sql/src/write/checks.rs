@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use sqlx::QueryBuilder;
 
-use super::clock::now;
+use super::cursors;
 use crate::connect::db::{Transaction, both, on_connection};
 use crate::connect::dialect::Dialect;
 use crate::model::facts::PackageFacts;
@@ -183,13 +183,7 @@ impl Index {
             }
             self.retry_transaction("storing a position", || async {
                 let mut transaction = self.begin().await?;
-                both!(Transaction, &mut transaction, |connection, Backend| {
-                    let mut query = QueryBuilder::<Backend>::new("insert into cursors (name, value, updated_at) ");
-                    query.push_values([position], |mut row, position| {
-                        row.push_bind(cursor(*store_id)).push_bind(position.to_string()).push_bind(now());
-                    });
-                    query.push(Backend::UPDATE_CURSOR).build().execute(&mut **connection).await?;
-                });
+                cursors::set(&mut transaction, &cursor(*store_id), &position.to_string()).await?;
                 transaction.commit().await
             })
             .await?;

@@ -50,6 +50,7 @@ pub(crate) fn import(store: &Store, nevra: &str, artifacts: Vec<Artifact>) -> Im
         open: false,
         location,
         repository_id: None,
+        koji: None,
     }
 }
 

@@ -33,6 +33,7 @@ fn claimed(nevra: &str, ids: &[&str], location: Option<NewLocation>, repository_
         nevra,
         location,
         repository_id,
+        koji: None,
     }
 }
 

@@ -44,6 +44,7 @@ fn claimed(store: &Store, nevra: &str, kind: Kind, repository_id: Option<i64>) -
         nevra,
         location: Some(location),
         repository_id,
+        koji: None,
     }
 }
 

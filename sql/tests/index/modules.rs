@@ -150,6 +150,7 @@ fn a_claimed_package_whose_header_is_read_keeps_the_build_ids_of_its_modules() {
             claims: vec![claim],
             location: Some(import.location.clone()),
             repository_id: None,
+            koji: None,
         };
         index.insert_claimed("test", &[claimed]).await.unwrap();
         index.insert("test", &[debuginfo(&mirror, "kernel", VERSION, &["a"])]).await.unwrap();

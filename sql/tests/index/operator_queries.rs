@@ -75,6 +75,7 @@ async fn filled(fresh: &Fresh) {
         claims: vec![claim],
         location: None,
         repository_id: Some(repository.id),
+        koji: None,
     };
     index.insert_claimed("test", &[claimed]).await.unwrap();
     if fresh.has_server() {

@@ -374,6 +374,7 @@ fn what_nobody_read_replaces_packages_below_its_own_repository_alone() {
                 ..location.clone()
             }),
             repository_id: Some(repository.id),
+            koji: None,
         };
         // At a place in another store, beside the repository, and where another repository lists a package.
         let claims = [

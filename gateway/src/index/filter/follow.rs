@@ -327,6 +327,7 @@ mod tests {
                     open: false,
                     location,
                     repository_id: None,
+                    koji: None,
                 }],
             )
             .await

@@ -338,6 +338,7 @@ impl ListedArchive {
             claims: claims::merge(&build_ids, links),
             location,
             repository_id,
+            koji: None,
         }
     }
 }
