@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{ClientBuilder, Method, Response};
@@ -61,7 +62,7 @@ struct ClientState {
     policy: ClientPolicy,
 }
 
-/// A GET or HEAD request.
+/// A GET, HEAD or POST request.
 #[must_use = "it is sent by `send`"]
 pub struct Request {
     client: Client,
@@ -69,6 +70,7 @@ pub struct Request {
     url: Url,
     is_foreign: bool,
     headers: HeaderMap,
+    body: Option<Bytes>,
     timeout: Option<Duration>,
 }
 
@@ -129,8 +131,22 @@ impl Client {
         self.request(Method::HEAD, url)
     }
 
+    /// A POST request with this body to `url`, whose host the operator wrote down. It is never redirected: a redirect
+    /// is the response, as one that is not allowed.
+    pub fn post(&self, url: Url, body: impl Into<Bytes>) -> Request {
+        Request { body: Some(body.into()), ..self.request(Method::POST, url) }
+    }
+
     fn request(&self, method: Method, url: Url) -> Request {
-        Request { client: self.clone(), method, url, is_foreign: false, headers: HeaderMap::new(), timeout: None }
+        Request {
+            client: self.clone(),
+            method,
+            url,
+            is_foreign: false,
+            headers: HeaderMap::new(),
+            body: None,
+            timeout: None,
+        }
     }
 }
 
@@ -183,8 +199,8 @@ impl Request {
         &self.headers
     }
 
-    /// Sends it, and follows redirects as far as they are allowed. The first that is not comes back as the response
-    /// that it is, and [`refused_redirect`](crate::refused_redirect) tells why.
+    /// Sends it, and follows redirects as far as they are allowed, those of a POST request never. The first that is not
+    /// comes back as the response that it is, and [`refused_redirect`](crate::refused_redirect) tells why.
     ///
     /// # Errors
     /// No response came, or the name of a host leads to private addresses only and may not.
@@ -199,11 +215,14 @@ impl Request {
             if route.is_at_origin {
                 request = request.headers(policy.headers.clone());
             }
+            if let Some(body) = &self.body {
+                request = request.body(body.clone());
+            }
             if let Some(end) = end {
                 request = request.timeout(end.saturating_duration_since(Instant::now()));
             }
             let mut response = request.send().await?;
-            if !route.follow(&mut response, policy) {
+            if !route.follow(&self.method, &mut response, policy) {
                 route.record(&mut response);
                 return Ok(response);
             }

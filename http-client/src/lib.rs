@@ -1,7 +1,8 @@
 //! HTTP towards servers that are not trusted: what a request may reach, and who learns secrets, is decided here.
 //!
 //! A [`Client`] belongs to one provider of bytes: a mirror, a debuginfod server, Koji. It is made by [`build`] with a
-//! [`ClientPolicy`], sends GET and HEAD requests with our User-Agent ([`user_agent`]), and follows redirects itself.
+//! [`ClientPolicy`], sends GET, HEAD and POST requests with our User-Agent ([`user_agent`]), and follows redirects
+//! itself.
 //!
 //! # Redirects
 //! At most three are followed, to
@@ -10,8 +11,9 @@
 //! - hosts in [`ClientPolicy::foreign_hosts`], which a document of the provider names (the mirrors of a metalink);
 //! - any host, where `redirect_hosts` contains `*`.
 //!
-//! Credentials of the URL and [`ClientPolicy::headers`] are sent to the origin that was asked alone. A redirect that is
-//! not allowed is the response of the request, and [`refused_redirect`] states why.
+//! POST requests are not redirected at all. Credentials of the URL and [`ClientPolicy::headers`] are sent to the origin
+//! that was asked alone. A redirect that is not allowed is the response of the request, and [`refused_redirect`] states
+//! why.
 //!
 //! # Addresses
 //! A host that the operator wrote down may have any address. One that another party chose may have addresses of the

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use reqwest::header::LOCATION;
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use url::{Host, Url};
 
 use crate::ClientPolicy;
@@ -96,8 +96,8 @@ impl Route {
         Self { first_reach: reach, reach, is_at_origin: false, ..Self::new(first) }
     }
 
-    /// Goes on to where `response` redirects to. False if it is no redirect, or is not followed.
-    pub(super) fn follow(&mut self, response: &mut Response, policy: &ClientPolicy) -> bool {
+    /// Goes on to where `response` redirects a request by `method` to. False if it is no redirect, or is not followed.
+    pub(super) fn follow(&mut self, method: &Method, response: &mut Response, policy: &ClientPolicy) -> bool {
         let is_redirect = matches!(
             response.status(),
             StatusCode::MOVED_PERMANENTLY
@@ -107,7 +107,12 @@ impl Route {
                 | StatusCode::PERMANENT_REDIRECT
         );
         let Some(location) = response.headers().get(LOCATION).filter(|_| is_redirect) else { return false };
-        match self.go(location.as_bytes(), policy) {
+        let went = match *method {
+            // What is posted was meant for the one that the operator named.
+            Method::POST => Err(Refusal::new("redirects a POST request")),
+            _ => self.go(location.as_bytes(), policy),
+        };
+        match went {
             Ok(()) => true,
             Err(refusal) => {
                 response.extensions_mut().insert(refusal);

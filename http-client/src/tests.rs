@@ -1,6 +1,6 @@
 //! The client against servers that redirect.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use compat_tests::fake_server::{self, FakeServer};
@@ -15,12 +15,21 @@ use super::*;
 /// A server that redirects everything to `location`, a URL or a path.
 fn redirecting(location: &str) -> FakeServer {
     let location = location.to_owned();
-    FakeServer::start(move |_, stream| {
+    FakeServer::start(move |head, stream| {
+        read_body(head, stream);
         let _ = write!(
             stream,
             "HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
     })
+}
+
+/// The body of a request. Without it, the end of a connection would be a reset.
+fn read_body(head: &str, stream: &mut impl Read) -> Vec<u8> {
+    let length = |line: &str| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok();
+    let mut body = vec![0; head.lines().find_map(length).unwrap_or_default()];
+    stream.read_exact(&mut body).unwrap();
+    body
 }
 
 fn having() -> FakeServer {
@@ -166,4 +175,48 @@ async fn a_certificate_that_is_not_trusted_stays_so_and_a_closed_port_may_open()
     let error = client(&[], false).get(Url::parse(&closed).unwrap()).send().await.unwrap_err();
     assert!(!is_permanent(&error), "{error:?}");
     assert_eq!(FailureKind::of(&error), FailureKind::Refused);
+}
+
+#[tokio::test]
+async fn a_posted_body_arrives_whole_with_our_headers() {
+    let body: Vec<u8> = (0..300_000_u32).map(|number| number as u8).collect();
+    let (sender, received) = std::sync::mpsc::channel();
+    let server = FakeServer::start(move |head, stream| {
+        let body = read_body(head, stream);
+        let _ = sender.send(body);
+        fake_server::serve_elf(head, stream);
+    });
+    let url = Url::parse(&server.url()).unwrap().join("/rpc").unwrap();
+    let request = client(&[], false).post(url, body.clone()).header(reqwest::header::CONTENT_TYPE, "text/xml");
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(received.recv_timeout(Duration::from_secs(10)).unwrap(), body);
+    let request = server.requests().remove(0);
+    assert!(request.head.starts_with("POST /rpc "), "{request:?}");
+    let headers = ["user-agent", "x-token", "content-type"].map(|name| request.header(name));
+    assert_eq!(headers, [Some("tests/1"), Some("t0ken"), Some("text/xml")]);
+}
+
+#[tokio::test]
+async fn a_post_request_is_never_redirected() {
+    let target = having();
+    for location in [format!("{}/x", target.url()), "/again".to_owned()] {
+        let server = redirecting(&location);
+        let url = Url::parse(&server.url()).unwrap();
+        let response = client(&["*", "127.0.0.1"], true).post(url, "body").send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::FOUND);
+        assert_eq!(refused_redirect(&response), "redirects a POST request");
+        assert!(!is_refused_host(&response), "naming the host does not help");
+        assert_eq!(server.requests().len(), 1);
+    }
+    assert_eq!(target.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_post_request_keeps_to_public_addresses() {
+    let server = having();
+    let url = Url::parse(&server.url().replace("127.0.0.1", "localhost")).unwrap();
+    let request = client(&[], false).post(url, "body").public_only().unwrap();
+    let error = request.send().await.unwrap_err();
+    assert!(is_permanent(&error) && reason(&error).contains("expected a public address of localhost"), "{error:?}");
+    assert_eq!(server.connections(), 0);
 }
