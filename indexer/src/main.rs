@@ -4,6 +4,7 @@
 //! - [`commands`]: `dir` and `rpm`, `store`, `migrate`, and the form of the original's command;
 //! - [`feeders`]: each yields candidates;
 //! - [`fetch`]: opens and reads a candidate;
+//! - [`koji`]: asks Koji's hub;
 //! - [`pipeline`]: readers in parallel, and the writer of batches;
 //! - [`jobs`], [`service`]: `listen`, which runs until a signal; [`logging`]: its log lines;
 //! - [`report`]: progress, summary, output, and exit status.
@@ -17,6 +18,8 @@ mod commands;
 mod feeders;
 mod fetch;
 mod jobs;
+#[expect(dead_code, reason = "the feeder of Koji uses it")]
+mod koji;
 mod logging;
 mod pipeline;
 mod report;

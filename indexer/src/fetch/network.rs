@@ -179,6 +179,16 @@ impl Network {
         Ok(client)
     }
 
+    /// Returns a client for calls of a server that the operator wrote down. Its answers may be compressed.
+    ///
+    /// # Errors
+    /// No client can be made.
+    pub(crate) fn rpc_client(&self) -> anyhow::Result<Client> {
+        let connect_timeout = Some(self.limits.connect_timeout);
+        let policy = ClientPolicy { gzip: true, is_patient: true, connect_timeout, ..ClientPolicy::default() };
+        http_client::build(&policy, &self.user_agent)
+    }
+
     /// Waits until fewer than `max_per_host` requests to `host` are under way. `None` never.
     pub(crate) async fn acquire(&self, host: &str) -> Option<OwnedSemaphorePermit> {
         let permits = {
