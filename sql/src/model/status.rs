@@ -1,6 +1,7 @@
 //! The state of the whole index, for an operator.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{PackageState, Repository, Store};
 
@@ -81,4 +82,41 @@ pub struct JobStatus {
     pub failed: u64,
     /// The error of one of these.
     pub last_error: Option<String>,
+}
+
+/// The work that waits, and how far feeders are behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Number of jobs that could run now.
+    pub due: u64,
+    /// Number of jobs that run later.
+    pub waiting: u64,
+    /// Number of jobs that are claimed.
+    pub running: u64,
+    /// Time since the oldest due job was requested; `None` if none is due.
+    pub oldest_due: Option<Duration>,
+    /// Number of messages and jobs that could not be processed.
+    pub poison: u64,
+    /// Time since each position of a feeder was stored, by name.
+    pub cursors: Vec<Age>,
+    /// Time since each repository was refreshed, by name. Those that never were are left out.
+    pub repositories: Vec<Age>,
+}
+
+/// How long ago something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// What it happened to.
+    pub name: String,
+    /// The time since.
+    pub age: Duration,
+}
+
+/// A lease that is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The process that has it.
+    pub holder: String,
+    /// The time until it expires, unless it is renewed.
+    pub expires_in: Duration,
 }

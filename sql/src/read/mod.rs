@@ -9,5 +9,6 @@ pub(crate) mod paths;
 mod records;
 pub(crate) mod repositories;
 mod sample;
+mod service;
 mod status;
 pub(crate) mod stores;
