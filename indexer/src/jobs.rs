@@ -3,7 +3,10 @@
 //! A job states which build or archive to look at, and never what is true of it: the hub or the store is asked when the
 //! job runs. So late, repeated and forged requests are harmless.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use sql::NewJob;
 
 /// The kind of jobs that import a build of a Koji instance.
 pub(crate) const BUILD: &str = "build";
@@ -90,6 +93,11 @@ impl Work {
         };
         // Texts and numbers are always JSON.
         json.unwrap_or_default()
+    }
+
+    /// Returns the job, which is due after `delay`.
+    pub(crate) fn job(&self, delay: Duration) -> NewJob {
+        NewJob { kind: self.kind(), key: self.key(), payload: self.payload(), delay }
     }
 
     /// Reads a job.

@@ -21,7 +21,9 @@ use crate::settings::service::ServiceSettings;
 use metrics::ServiceMetrics;
 
 mod http;
+pub(crate) mod lease;
 pub(crate) mod metrics;
+mod policy;
 
 /// What the parts of the service share.
 pub(crate) struct Service {
