@@ -211,7 +211,7 @@ create table if not exists builds (
     deleted_after bigint null comment 'the last time before deleted_at when it existed; null if deleted_at is exact',
     primary key (instance, build),
     key builds_nvr (nvr(255)),
-    key builds_state (instance, state, imported_at, checked_at)
+    key builds_state (instance, state, checked_at, imported_at)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'builds of Koji';
 
 -- Tags that builds of Koji have or had. A build has a tag unless it was untagged after it was tagged.
@@ -286,7 +286,7 @@ create table if not exists changes (
     comment = 'build-ids that the last transactions of each importer inserted';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'47075cd73c5a24fe01a76f7b8ca63b52e32dc9a12096ad595fc5513aa72c4de59a6e7992af8af3ebde204e0262db1804', 0)
+values (1, 'schema', true, x'9c9c10d29e9ce8bc9272d5368258fb3cb96d85e34bdc6193ae0c39e7764b6e0a6153ad12ef965ece4fd02717fc65a315', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

@@ -193,7 +193,7 @@ create table if not exists builds (
     deleted_after bigint null comment 'the last time before deleted_at when it existed; null if deleted_at is exact',
     primary key (instance, build),
     key builds_nvr (nvr(255)),
-    key builds_state (instance, state, imported_at, checked_at)
+    key builds_state (instance, state, checked_at, imported_at)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'builds of Koji';
 
 -- Tags that builds of Koji have or had. A build has a tag unless it was untagged after it was tagged.

@@ -178,7 +178,7 @@ create table builds (
     primary key (instance, build)
 ) without rowid;
 create index builds_nvr on builds (nvr);
-create index builds_state on builds (instance, state, imported_at, checked_at);
+create index builds_state on builds (instance, state, checked_at, imported_at);
 
 -- Tags that builds of Koji have or had. A build has a tag unless it was untagged after it was tagged.
 create table build_tags (

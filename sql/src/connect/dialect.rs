@@ -26,7 +26,8 @@ pub(crate) trait Dialect {
     const LOCK_MODULES: &'static str;
     /// Ends the INSERT of a location. Columns without a new value keep theirs if the size is the same.
     const UPDATE_LOCATION: &'static str;
-    /// Ends the INSERT of packages into the rows of claimed ones. Without a distribution theirs stays.
+    /// Ends the INSERT of packages into the rows of claimed ones. Without a distribution or a build of Koji theirs
+    /// stays.
     const UPDATE_CLAIMED: &'static str;
     /// Ends the INSERT of a membership. One that ended begins again.
     const UPDATE_MEMBERSHIP: &'static str;
@@ -34,6 +35,10 @@ pub(crate) trait Dialect {
     const UPDATE_STORE: &'static str;
     /// Ends the INSERT of a cursor.
     const UPDATE_CURSOR: &'static str;
+    /// Ends the INSERT of builds that exist.
+    const UPDATE_BUILD: &'static str;
+    /// Ends the INSERT of a build's tag: the latest times stay.
+    const UPDATE_TAG: &'static str;
     /// Ends the INSERT of jobs: each row that exists is requested once more.
     const REQUEST_AGAIN: &'static str;
     /// The time of the database, seconds since 1970.
@@ -71,7 +76,10 @@ impl Dialect for Sqlite {
         name = excluded.name, epoch = excluded.epoch, version = excluded.version, `release` = excluded.`release`, \
         arch = excluded.arch, nvra = excluded.nvra, source_rpm = excluded.source_rpm, \
         built_at = excluded.built_at, state = excluded.state, indexed_at = excluded.indexed_at, \
-        distro = case when excluded.distro = '' then distro else excluded.distro end";
+        distro = case when excluded.distro = '' then distro else excluded.distro end, \
+        koji_build = case when excluded.koji_instance is null then koji_build else excluded.koji_build end, \
+        koji_volume = case when excluded.koji_instance is null then koji_volume else excluded.koji_volume end, \
+        koji_instance = coalesce(excluded.koji_instance, koji_instance)";
     const UPDATE_MEMBERSHIP: &'static str = " on conflict (package_id, repository_id) do update set \
         last_seen = excluded.last_seen, ended_at = null";
     const UPDATE_STORE: &'static str = " on conflict (name) do update set \
@@ -81,6 +89,15 @@ impl Dialect for Sqlite {
         allow_private = excluded.allow_private";
     const UPDATE_CURSOR: &'static str = " on conflict (name) do update set \
         value = excluded.value, updated_at = excluded.updated_at";
+    const UPDATE_BUILD: &'static str = " on conflict (instance, build) do update set \
+        nvr = excluded.nvr, name = excluded.name, version = excluded.version, `release` = excluded.`release`, \
+        epoch = excluded.epoch, state = excluded.state, volume = excluded.volume, draft = excluded.draft, \
+        completed_at = excluded.completed_at, imported_at = excluded.imported_at, \
+        checked_at = excluded.checked_at, deleted_at = excluded.deleted_at, \
+        deleted_after = excluded.deleted_after";
+    const UPDATE_TAG: &'static str = " on conflict (instance, build, tag) do update set \
+        tagged_at = max(coalesce(tagged_at, excluded.tagged_at), coalesce(excluded.tagged_at, tagged_at)), \
+        untagged_at = max(coalesce(untagged_at, excluded.untagged_at), coalesce(excluded.untagged_at, untagged_at))";
     const REQUEST_AGAIN: &'static str = " on conflict (`key`) do update set \
         requests = requests + 1, payload = excluded.payload, next_try_at = min(next_try_at, excluded.next_try_at), \
         attempts = 0, last_error = null";
@@ -118,7 +135,10 @@ impl Dialect for MySql {
         name = values(name), epoch = values(epoch), version = values(version), `release` = values(`release`), \
         arch = values(arch), nvra = values(nvra), source_rpm = values(source_rpm), built_at = values(built_at), \
         state = values(state), indexed_at = values(indexed_at), \
-        distro = case when values(distro) = '' then distro else values(distro) end";
+        distro = case when values(distro) = '' then distro else values(distro) end, \
+        koji_build = case when values(koji_instance) is null then koji_build else values(koji_build) end, \
+        koji_volume = case when values(koji_instance) is null then koji_volume else values(koji_volume) end, \
+        koji_instance = coalesce(values(koji_instance), koji_instance)";
     const UPDATE_MEMBERSHIP: &'static str = " on duplicate key update \
         last_seen = values(last_seen), ended_at = null";
     const UPDATE_STORE: &'static str = " on duplicate key update \
@@ -128,6 +148,14 @@ impl Dialect for MySql {
         allow_private = values(allow_private)";
     const UPDATE_CURSOR: &'static str = " on duplicate key update \
         value = values(value), updated_at = values(updated_at)";
+    const UPDATE_BUILD: &'static str = " on duplicate key update \
+        nvr = values(nvr), name = values(name), version = values(version), `release` = values(`release`), \
+        epoch = values(epoch), state = values(state), volume = values(volume), draft = values(draft), \
+        completed_at = values(completed_at), imported_at = values(imported_at), \
+        checked_at = values(checked_at), deleted_at = values(deleted_at), deleted_after = values(deleted_after)";
+    const UPDATE_TAG: &'static str = " on duplicate key update \
+        tagged_at = greatest(coalesce(tagged_at, values(tagged_at)), coalesce(values(tagged_at), tagged_at)), \
+        untagged_at = greatest(coalesce(untagged_at, values(untagged_at)), coalesce(values(untagged_at), untagged_at))";
     const REQUEST_AGAIN: &'static str = " on duplicate key update \
         requests = requests + 1, payload = values(payload), next_try_at = least(next_try_at, values(next_try_at)), \
         attempts = 0, last_error = null";

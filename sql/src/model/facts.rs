@@ -6,6 +6,7 @@ use std::sync::Arc;
 use artifact::{Artifact, BuildId, Format, Identity, Nevra, Package};
 
 use super::rows::{PackageRow, decode_error};
+use crate::read::builds::BuildFacts;
 use crate::{
     Claim, ClaimRecord, History, HistoryFile, Life, Location, PackageState, Packages, Record, Records, Store,
     StoredPackage, UnreadPackage,
@@ -194,7 +195,11 @@ impl Found {
         Ok(Records { records: to_records(self.artifacts, to_stored(self.packages))?, claims })
     }
 
-    pub(crate) fn into_histories(mut self, mut lives: HashMap<i64, Life>) -> Vec<History> {
+    pub(crate) fn into_histories(
+        mut self,
+        mut lives: HashMap<i64, Life>,
+        mut builds: HashMap<i64, BuildFacts>,
+    ) -> Vec<History> {
         self.tidy();
         let mut files: HashMap<i64, Vec<HistoryFile>> = HashMap::new();
         for (id, Artifact { build_id, path, kind, .. }) in self.artifacts {
@@ -203,18 +208,23 @@ impl Found {
         for (id, Claim { build_id, kind, link_path }) in self.claims {
             files.entry(id).or_default().push(HistoryFile { build_id, path: link_path, kind, claimed: true });
         }
-        let history = |package: PackageFacts| History {
-            id: package.id,
-            format: package.format,
-            identity: package.identity,
-            nevra: package.nevra,
-            source_rpm: package.source_rpm,
-            distro: package.distro,
-            state: package.state,
-            deleted_at: package.deleted_at,
-            files: files.remove(&package.id).unwrap_or_default(),
-            locations: package.locations,
-            life: lives.remove(&package.id).unwrap_or_default(),
+        let history = |package: PackageFacts| {
+            let BuildFacts { origin, build } = builds.remove(&package.id).unwrap_or_default();
+            History {
+                id: package.id,
+                format: package.format,
+                identity: package.identity,
+                nevra: package.nevra,
+                source_rpm: package.source_rpm,
+                distro: package.distro,
+                state: package.state,
+                deleted_at: package.deleted_at,
+                files: files.remove(&package.id).unwrap_or_default(),
+                locations: package.locations,
+                life: lives.remove(&package.id).unwrap_or_default(),
+                koji: origin,
+                build,
+            }
         };
         self.packages.into_iter().map(history).collect()
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::import::check_length;
+use super::import::{check_length, truncate};
 use super::rows::decode_error;
 use crate::{Error, PackageState, Result};
 
@@ -229,7 +229,7 @@ impl Build {
 
     /// Checks that every value fits the schema.
     pub(crate) fn check(&self) -> Result<()> {
-        let subject: String = format!("build {} of {}", self.build, self.instance).chars().take(300).collect();
+        let subject = truncate(&format!("build {} of {}", self.build, self.instance));
         for (what, limit, text) in [
             ("name of the Koji", 64, &self.instance),
             ("name", 255, &self.name),
@@ -238,6 +238,23 @@ impl Build {
             ("volume", 64, &self.volume),
         ] {
             check_length(&subject, what, limit, text.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl BuildUpdate {
+    /// Checks that every value fits the schema.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.build.check()?;
+        for copy in &self.signed {
+            let subject = truncate(&copy.nvra);
+            check_length(&subject, "path of a signed copy", 4096, copy.path.len())?;
+            check_length(&subject, "signing key", 16, copy.key.len())?;
+            if let Some(size) = copy.size.filter(|size| i64::try_from(*size).is_err()) {
+                let found = size.to_string();
+                return Err(Error::Value { what: "size of an archive", expected: "less than 2^63", found });
+            }
         }
         Ok(())
     }

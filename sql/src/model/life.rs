@@ -2,7 +2,7 @@
 
 use artifact::{BuildId, Format, Identity, Kind, Nevra};
 
-use crate::{Location, PackageState};
+use crate::{BuildHistory, KojiOrigin, Location, PackageState};
 
 /// The repositories that list or listed a package, and the packages that replaced it there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,10 @@ pub struct History {
     pub locations: Vec<Location>,
     /// Its memberships and successors.
     pub life: Life,
+    /// The build of Koji that it comes from, if that is known.
+    pub koji: Option<KojiOrigin>,
+    /// That build, if the hub was asked about it.
+    pub build: Option<BuildHistory>,
 }
 
 /// A file of a [`History`].

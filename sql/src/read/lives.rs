@@ -76,7 +76,7 @@ impl Index {
         self.retry_query("reading the history of a build-id", || async {
             let found = self.select_by_build_id(std::slice::from_ref(build_id)).await?;
             let ids: Vec<i64> = found.packages.iter().map(|package| package.id).collect();
-            Ok(found.into_histories(self.select_lives(&ids).await?))
+            Ok(found.into_histories(self.select_lives(&ids).await?, self.select_build_facts(&ids).await?))
         })
         .await
     }
@@ -89,7 +89,7 @@ impl Index {
         self.retry_query("reading the history of a package", || async {
             let found = self.select_by_nvra(nvra).await?;
             let ids: Vec<i64> = found.packages.iter().map(|package| package.id).collect();
-            Ok(found.into_histories(self.select_lives(&ids).await?))
+            Ok(found.into_histories(self.select_lives(&ids).await?, self.select_build_facts(&ids).await?))
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! Queries that need SELECT alone.
 
+pub(crate) mod builds;
 pub(crate) mod changes;
 pub(crate) mod glob;
 mod hashes;

@@ -21,6 +21,9 @@ struct Columns {
     source_rpm: Option<String>,
     distro: String,
     state: String,
+    koji_instance: Option<String>,
+    koji_build: Option<i64>,
+    koji_volume: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -41,6 +44,9 @@ impl Columns {
             source_rpm: claimed.source_rpm.clone(),
             distro: claimed.distro.clone(),
             state: claimed.origin.state().as_str().to_owned(),
+            koji_instance: claimed.koji.as_ref().map(|koji| koji.instance.clone()),
+            koji_build: claimed.koji.as_ref().map(|koji| koji.build),
+            koji_volume: claimed.koji.as_ref().map(|koji| koji.volume.clone()),
         }
     }
 }
@@ -90,11 +96,12 @@ async fn write(
         let statement = |packages: &[&ClaimedPackage]| {
             let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
             query.push(
-                "packages (format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, state, indexed_at",
+                "packages (format, name, epoch, version, `release`, arch, nvra, source_rpm, distro, state, indexed_at, \
+                 koji_instance, koji_build, koji_volume",
             );
             query.push(if first.is_some() { ", id) " } else { ") " });
             query.push_values(packages, |mut row, claimed| {
-                let nevra = &claimed.nevra;
+                let (nevra, koji) = (&claimed.nevra, claimed.koji.as_ref());
                 row.push_bind(claimed.format.as_str())
                     .push_bind(nevra.name.as_str())
                     .push_bind(nevra.epoch.map(i64::from))
@@ -105,7 +112,10 @@ async fn write(
                     .push_bind(claimed.source_rpm.as_deref())
                     .push_bind(claimed.distro.as_str())
                     .push_bind(claimed.origin.state().as_str())
-                    .push_bind(now);
+                    .push_bind(now)
+                    .push_bind(koji.map(|koji| koji.instance.as_str()))
+                    .push_bind(koji.map(|koji| koji.build))
+                    .push_bind(koji.map(|koji| koji.volume.as_str()));
                 if let Some(id) = &mut next {
                     row.push_bind(*id);
                     *id += 1;
@@ -125,8 +135,8 @@ async fn read(transaction: &mut Transaction, nvras: &[String]) -> sqlx::Result<V
         let nvras: Vec<&str> = nvras.iter().map(String::as_str).collect();
         rows.extend(both!(Transaction, transaction, |connection, Backend| {
             let mut query = QueryBuilder::<Backend>::new(
-                "select id, nvra, name, version, epoch, format, source_rpm, distro, state from packages where identity \
-                 is null and ",
+                "select id, nvra, name, version, epoch, format, source_rpm, distro, state, koji_instance, koji_build, \
+                 koji_volume from packages where identity is null and ",
             );
             push_list(&mut query, "nvra", &nvras);
             query.build_query_as::<InsertedRow>().fetch_all(&mut **connection).await?

@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 use super::candidates::{self, Candidate, Evidence, Selection};
 use super::clock::now;
 use super::locations::{self, PackagePlace, UnreadPlace, UnreadPlaces};
-use super::{changes, chunks, claimed_packages, memberships};
+use super::{changes, chunks, claimed_packages, memberships, origins};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::{Claim, ClaimedPackage, Index, PackageState, PathHash, Result, hash_build_id};
@@ -19,7 +19,8 @@ impl Index {
     ///
     /// A package that the index has already, read or claimed, gets no second row: the same name-version-release.arch at
     /// the same path, with the same checksum or with a build-id in common is the same package. Claims of a complete
-    /// package are dropped: its header answered them. Returns the number of new packages.
+    /// package are dropped: its header answered them. It gets the build of Koji that is stated. Returns the number of
+    /// new packages.
     ///
     /// Nothing was read at their locations. Another package stays at its place unless the place is below the repository
     /// and no other one lists it there; and what a check found gone stays gone.
@@ -66,6 +67,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
     let ids: Vec<i64> = packages.iter().filter_map(|package| package.id.or_else(|| next.next())).collect();
 
     let (mut claims, mut members, mut hashes) = (NewClaims::default(), Vec::new(), Vec::new());
+    let mut stated = Vec::new();
     // A path has one package.
     let mut places: BTreeMap<(i64, PathHash), UnreadPlace<'_>> = BTreeMap::new();
     for (claimed, at) in batch.iter().zip(of_batch) {
@@ -76,6 +78,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
             claims.add(package_id, &package.known, claimed);
         }
         members.extend(claimed.repository_id.map(|repository_id| (package_id, repository_id)));
+        stated.extend(claimed.koji.as_ref().map(|koji| (package_id, koji)));
         if let Some(location) = &claimed.location {
             let path_hash = PathHash::of_path(&location.path);
             let (place, repository_id) = (PackagePlace { package_id, path_hash, location }, claimed.repository_id);
@@ -84,6 +87,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
     }
     hashes.extend(claims.0.keys().map(|(build_id, _)| hash_build_id(build_id)));
     claims.insert(transaction).await?;
+    origins::set(transaction, stated).await?;
     memberships::begin(transaction, members, now).await?;
     let places = places.into_values().collect();
     let UnreadPlaces { places, taken } = locations::sort_unread(transaction, places).await?;

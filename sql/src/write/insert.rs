@@ -11,7 +11,7 @@ use super::clock::now;
 use super::locations::{self, PackagePlace};
 use super::memberships::PackageAndRepository;
 use super::packages::{self, BatchPackages, ExistingPackage, NewPackage};
-use super::{changes, memberships, merge, modules};
+use super::{changes, memberships, merge, modules, origins};
 use crate::connect::db::{Transaction, both};
 use crate::model::import::join_path;
 use crate::model::rows::{MAX_LIST, decode_error, push_list};
@@ -28,6 +28,7 @@ impl Index {
     /// - A plain file under another name gets that name, too.
     /// - Compressed kernel modules of RPMs get the build-ids of their debug files, whichever package is inserted first.
     /// - Its membership of the repository that lists it begins, or goes on.
+    /// - It gets the build of Koji that is stated, also where it has another one.
     /// - A claimed row that describes a new package becomes that package; further ones are merged into it.
     ///
     /// `writer` is the name of this importer in the table `writers`, whose sequence is incremented in the same
@@ -75,12 +76,13 @@ impl<'a> Batch<'a> {
         let mut packages: BTreeMap<Identity, NewPackage<'a>> = BTreeMap::new();
         let mut locations = BTreeMap::new();
         for import in imports {
-            let (distro, open) = (import.distro.as_deref(), import.open);
-            let package = packages.entry(import.package.identity).or_insert(NewPackage { import, distro, open });
+            let (distro, open, koji) = (import.distro.as_deref(), import.open, import.koji.as_ref());
+            let package = packages.entry(import.package.identity).or_insert(NewPackage { import, distro, open, koji });
             if package.open && !open {
                 (package.import, package.open) = (import, false);
             }
             package.distro = distro.or(package.distro);
+            package.koji = koji.or(package.koji);
             locations.insert((import.location.store_id, PathHash::of_path(&import.location.path)), import);
         }
         let files = imports.iter().filter(|import| import.package.format == Format::File).collect();
@@ -99,6 +101,7 @@ impl<'a> Batch<'a> {
         let packages = packages::insert(transaction, &self.packages, &claimed, now).await?;
         let completed = self.complete_open_packages(transaction, &packages.existing, now).await?;
         self.change_distros(transaction, &packages.existing).await?;
+        self.change_origins(transaction, &packages.existing).await?;
 
         let mut inserted_imports: Vec<(i64, &'a Import)> = Vec::new();
         for (identity, NewPackage { import, .. }) in &self.packages {
@@ -183,6 +186,19 @@ impl<'a> Batch<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Updates the builds that packages come from.
+    async fn change_origins(
+        &self,
+        transaction: &mut Transaction,
+        existing: &HashMap<Identity, ExistingPackage>,
+    ) -> sqlx::Result<()> {
+        let stated = self.packages.iter().filter_map(|(identity, package)| {
+            let existing = existing.get(identity)?;
+            Some((existing.id, package.koji?))
+        });
+        origins::set(transaction, stated.collect()).await
     }
 
     /// Adds rows for new names of plain files: a copy of a file is the same package. Each name has an ordinal of its

@@ -231,15 +231,21 @@ async fn remove_package(transaction: &mut Transaction, from: i64, into: i64) -> 
         .fetch_one(&mut **connection)
         .await?;
         sqlx::query::<Backend>(
-            "update packages set koji_instance = coalesce(koji_instance, ?), koji_build = coalesce(koji_build, ?), \
-             koji_volume = coalesce(koji_volume, ?), deleted_at = coalesce(deleted_at, ?), \
-             distro = case when distro = '' then ? else distro end where id = ?",
+            "update packages set deleted_at = coalesce(deleted_at, ?), distro = case when distro = '' then ? else distro \
+             end where id = ?",
+        )
+        .bind(deleted_at)
+        .bind(distro)
+        .bind(into)
+        .execute(&mut **connection)
+        .await?;
+        sqlx::query::<Backend>(
+            "update packages set koji_instance = ?, koji_build = ?, koji_volume = ? where id = ? and koji_instance is \
+             null",
         )
         .bind(instance)
         .bind(build)
         .bind(volume)
-        .bind(deleted_at)
-        .bind(distro)
         .bind(into)
         .execute(&mut **connection)
         .await?;

@@ -1,6 +1,9 @@
 //! Everything that changes the index.
 
 mod artifacts;
+mod build_places;
+mod build_tags;
+mod builds;
 mod candidates;
 mod changes;
 mod checks;
@@ -18,6 +21,7 @@ mod locations;
 mod memberships;
 mod merge;
 mod modules;
+mod origins;
 mod packages;
 mod poison;
 mod repositories;

@@ -6,17 +6,17 @@ use artifact::{Format, Identity};
 use sqlx::{FromRow, QueryBuilder};
 
 use super::chunks;
-use crate::Import;
-use crate::PackageState;
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::rows::{MAX_LIST, decode_error, push_list};
+use crate::{Import, KojiOrigin, PackageState};
 
 /// A package of a batch.
 pub(super) struct NewPackage<'a> {
     pub(super) import: &'a Import,
     pub(super) distro: Option<&'a str>,
     pub(super) open: bool,
+    pub(super) koji: Option<&'a KojiOrigin>,
 }
 
 /// A package that the index has.
@@ -44,12 +44,12 @@ struct ExistingRow {
 
 /// The columns of the macro `push_columns`.
 const COLUMNS: &str = "identity, identity_kind, format, name, epoch, version, `release`, arch, nvra, source_rpm, \
-     distro, built_at, state, indexed_at";
+     distro, built_at, state, indexed_at, koji_instance, koji_build, koji_volume";
 
 /// Pushes the columns of a package to a row of values.
 macro_rules! push_columns {
     ($row:ident, $package:expr, $now:expr) => {
-        let (identity, NewPackage { import, distro, open }) = $package;
+        let (identity, NewPackage { import, distro, open, koji }) = $package;
         let package = &import.package;
         let nevra = &package.nevra;
         $row.push_bind(identity.to_string())
@@ -65,7 +65,10 @@ macro_rules! push_columns {
             .push_bind(distro.unwrap_or_else(|| package.dist_tag()))
             .push_bind(package.built_at)
             .push_bind(if *open { PackageState::Open } else { PackageState::Complete }.as_str())
-            .push_bind($now);
+            .push_bind($now)
+            .push_bind(koji.map(|koji| koji.instance.as_str()))
+            .push_bind(koji.map(|koji| koji.build))
+            .push_bind(koji.map(|koji| koji.volume.as_str()));
     };
 }
 
