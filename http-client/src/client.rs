@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{ClientBuilder, Method, Response};
+use reqwest::{Body, ClientBuilder, Method, Response};
 use rustls::crypto::{CryptoProvider, ring};
 use tokio::time::Instant;
 use url::Url;
@@ -162,6 +162,20 @@ impl ClientState {
         let builder = || builder(&self.policy, &self.certificates, &self.user_agent);
         let public = finish(&self.certificates, || builder().dns_resolver(PublicAddresses::new()))?;
         Ok(self.public.get_or_init(|| public))
+    }
+}
+
+impl Client {
+    /// Sends a PUT request with a body that is streamed, to `url`, whose host the operator wrote down. With
+    /// Content-Length among the headers the body has that length; otherwise it goes in chunks. It is never redirected:
+    /// a body can be sent once. The caller limits the time of a patient client.
+    ///
+    /// # Errors
+    /// No response came. The server may have read a part of the body.
+    pub async fn put(&self, url: Url, headers: HeaderMap, body: Body) -> reqwest::Result<Response> {
+        let state = &*self.0;
+        let request = state.client(Reach::Any)?.request(Method::PUT, url).headers(state.policy.headers.clone());
+        request.headers(headers).body(body).send().await
     }
 }
 
