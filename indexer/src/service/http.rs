@@ -9,6 +9,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use anyhow::Context;
 
 use super::Service;
+use super::hooks::{self, Hooks};
 use crate::report::failure::{CommandFailure, Result};
 
 /// Number of threads that serve connections.
@@ -17,6 +18,8 @@ const WORKERS: usize = 2;
 const MAX_CONNECTIONS: usize = 512;
 /// Maximum time for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time for the rest of a body that was refused, so that its client reads the answer before the connection ends.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time for requests in flight once the service stops, seconds.
@@ -29,15 +32,18 @@ const SHUTDOWN_SECONDS: u64 = 20;
 pub(super) fn start(service: &Arc<Service>) -> Result<Server> {
     let listen = service.settings.listen;
     let data = web::Data::from(Arc::clone(service));
+    let hooks = Hooks::new(service);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
+            .configure(|config| hooks::configure(config, &hooks))
             .route("/metrics", web::get().to(metrics))
             .route("/healthz", web::get().to(healthy))
     })
     .workers(WORKERS)
     .max_connections(MAX_CONNECTIONS)
     .client_request_timeout(HEAD_TIMEOUT)
+    .client_disconnect_timeout(LINGER_TIMEOUT)
     .keep_alive(IDLE_TIMEOUT)
     .shutdown_timeout(SHUTDOWN_SECONDS)
     .disable_signals()

@@ -2,7 +2,8 @@
 //!
 //! Whatever tells of a new build or archive writes a job ([`crate::jobs`]) and answers once the job's transaction is
 //! committed. The parts:
-//! - [`http`]: hooks, metrics, health and readiness;
+//! - [`http`]: the listener for hooks, metrics, health and readiness;
+//! - [`hooks`]: requests that tell of builds and archives, and uploads;
 //! - [`metrics`]: counters of this process; what the database knows is read when metrics are.
 
 use std::fs;
@@ -20,6 +21,7 @@ use crate::report::failure::{CommandFailure, Result};
 use crate::settings::service::ServiceSettings;
 use metrics::ServiceMetrics;
 
+pub(crate) mod hooks;
 mod http;
 pub(crate) mod lease;
 pub(crate) mod metrics;
@@ -52,6 +54,11 @@ impl Service {
         work: impl Future<Output = T> + Send + 'static,
     ) -> anyhow::Result<T> {
         Ok(self.runtime.spawn(work).await?)
+    }
+
+    /// Starts such work, which nothing waits for.
+    pub(crate) fn spawn_shared(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.spawn(work));
     }
 }
 
