@@ -18,9 +18,11 @@ use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
 use crate::logging::LogFormat;
 use crate::settings::tables;
+pub(crate) use push::PushArgs;
 pub(crate) use repo::{RepoArgs, RepositoryFormat};
 pub(crate) use store::{OrNone, StoreArgs, StoreCommand};
 
+mod push;
 mod repo;
 mod store;
 
@@ -151,6 +153,8 @@ pub(crate) enum Command {
     Repo(Box<RepoArgs>),
     /// Run the service: messages, hooks, the reconciler of Koji and refreshes of repositories, until a signal
     Listen(ListenArgs),
+    /// Upload RPM files to an indexer that runs `listen`, for build machines that no Koji knows
+    Push(PushArgs),
     /// Show everything that is known of a build-id or a package: its places, its life, its successors
     #[command(after_help = show::EXAMPLES)]
     Show(ShowArgs),

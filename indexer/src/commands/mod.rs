@@ -20,6 +20,7 @@ mod local_stores;
 mod migrate;
 mod new_store;
 mod original;
+mod push;
 mod repository;
 pub(crate) mod show;
 mod status;
@@ -62,6 +63,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             result
         }
         Command::Listen(args) => Box::pin(listen::run(args, common)).await,
+        Command::Push(args) => Box::pin(push::run(args, common)).await,
         Command::Show(args) => {
             let index = open_to_read(&settings::database(common)?).await?;
             show::run(&index, &args, common).await

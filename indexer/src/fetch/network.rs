@@ -10,7 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::pipeline::stop::Stop;
 
-const PRODUCT: &str = concat!("darkserver-import/", env!("CARGO_PKG_VERSION"));
+/// What requests are identified as.
+pub(crate) const PRODUCT: &str = concat!("darkserver-import/", env!("CARGO_PKG_VERSION"));
 
 /// The limits of requests.
 #[derive(Clone, Copy, Debug)]
