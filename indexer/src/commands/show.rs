@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use artifact::{BuildId, Nevra};
 use clap::Args;
 use serde::Serialize;
-use sql::{History, HistoryFile, Index, Location};
+use sql::{Build, BuildHistory, BuildTag, History, HistoryFile, Index, Location};
 
 use crate::cli::Common;
 use crate::report::failure::{self, CommandFailure, Result};
@@ -47,8 +47,10 @@ struct ShownPackage {
     distro: String,
     /// `claimed`, `legacy`, `open` or `complete`.
     state: &'static str,
-    /// When its build was deleted.
+    /// When its build was deleted, or when that was noticed.
     deleted_at: Option<i64>,
+    /// Its build in Koji; `None` if it comes from elsewhere.
+    build: Option<ShownBuild>,
     /// The files with the build-id, or all with any build-id if a package was asked for.
     files: Vec<KnownFile>,
     /// Present and former places, best first.
@@ -56,6 +58,41 @@ struct ShownPackage {
     memberships: Vec<Membership>,
     /// By the time when they began.
     successors: Vec<Successor>,
+}
+
+/// A build in Koji.
+#[derive(Serialize)]
+struct ShownBuild {
+    /// Name of the Koji.
+    instance: String,
+    /// Its number there.
+    id: i64,
+    nvr: String,
+    /// `complete` or `deleted`, for instance.
+    state: &'static str,
+    /// True until a draft is promoted.
+    draft: bool,
+    volume: String,
+    completed_at: Option<i64>,
+    /// When all its packages were in the index.
+    imported_at: Option<i64>,
+    /// When the hub was asked last.
+    checked_at: i64,
+    /// When it was deleted, or when that was noticed.
+    deleted_at: Option<i64>,
+    /// The last time when it existed, 0 if none is known. `None` if `deleted_at` is exact.
+    deleted_after: Option<i64>,
+    tags: Vec<ShownTag>,
+}
+
+/// A tag that a build has or had.
+#[derive(Serialize)]
+struct ShownTag {
+    tag: String,
+    tagged_at: Option<i64>,
+    untagged_at: Option<i64>,
+    /// True if the build has it.
+    current: bool,
 }
 
 #[derive(Serialize)]
@@ -163,13 +200,14 @@ fn parse(subject: &str) -> Result<Subject> {
 
 impl From<History> for ShownPackage {
     fn from(history: History) -> Self {
-        let History { nevra, source_rpm, distro, state, deleted_at, files, locations, life, .. } = history;
+        let History { nevra, source_rpm, distro, state, deleted_at, build, files, locations, life, .. } = history;
         Self {
             nvra: nevra.nvra(),
             source_rpm,
             distro,
             state: state.as_str(),
             deleted_at,
+            build: build.map(ShownBuild::from),
             files: files.into_iter().map(KnownFile::from).collect(),
             places: locations.iter().map(ShownPlace::from).collect(),
             memberships: life
@@ -187,6 +225,33 @@ impl From<History> for ShownPackage {
                 .into_iter()
                 .map(|sql::Successor { nvra, repository, first_seen }| Successor { nvra, repository, first_seen })
                 .collect(),
+        }
+    }
+}
+
+impl From<BuildHistory> for ShownBuild {
+    fn from(history: BuildHistory) -> Self {
+        let BuildHistory { build: stored, tags } = history;
+        let nvr = stored.build.nvr();
+        let Build { instance, build, state, draft, volume, completed_at, .. } = stored.build;
+        let tags = tags.into_iter().map(|tag| {
+            let current = tag.is_current();
+            let BuildTag { tag, tagged_at, untagged_at } = tag;
+            ShownTag { tag, tagged_at, untagged_at, current }
+        });
+        Self {
+            instance,
+            id: build,
+            nvr,
+            state: state.as_str(),
+            draft,
+            volume,
+            completed_at,
+            imported_at: stored.imported_at,
+            checked_at: stored.checked_at,
+            deleted_at: stored.deleted_at,
+            deleted_after: stored.deleted_after,
+            tags: tags.collect(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Known, Membership, ShownPackage, ShownPlace};
+use super::{Known, Membership, ShownBuild, ShownPackage, ShownPlace, ShownTag};
+use crate::koji::paths::DEFAULT_VOLUME;
 use crate::report::output::printable;
 use crate::report::time::{day, utc};
 
@@ -31,8 +32,10 @@ impl Display for ShownPackage {
         line(f, "source", source_rpm.as_deref().unwrap_or("unknown"))?;
         line(f, "distro", if distro.is_empty() { "unknown" } else { distro })?;
         line(f, "state", explain_state(state))?;
-        if let Some(deleted_at) = deleted_at {
-            line(f, "build", &format!("deleted on {}", utc(*deleted_at)))?;
+        match (&self.build, deleted_at) {
+            (Some(build), _) => build.fmt(f)?,
+            (None, Some(deleted_at)) => line(f, "build", &format!("deleted on {}", utc(*deleted_at)))?,
+            (None, None) => {}
         }
         for file in self.files.iter().take(MAX_FILES) {
             let claimed = if file.claimed { ", claimed" } else { "" };
@@ -58,6 +61,46 @@ impl Display for ShownPackage {
             line(f, "gone", &format!("from all known places since {}", utc(since)))?;
         }
         Ok(())
+    }
+}
+
+impl Display for ShownBuild {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { instance, id, nvr, draft, volume, .. } = self;
+        let draft = if *draft { ", a draft" } else { "" };
+        let volume = if volume == DEFAULT_VOLUME { String::new() } else { format!(", on volume {volume}") };
+        line(f, "build", &format!("{nvr}, number {id} of {instance}{draft}{volume}"))?;
+        if let Some(end) = self.end() {
+            line(f, "", &end)?;
+        }
+        for tag in &self.tags {
+            line(f, "tag", &tag.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl ShownBuild {
+    /// When it was deleted, as exactly as it is known. `None` while it exists.
+    fn end(&self) -> Option<String> {
+        let deleted_at = utc(self.deleted_at?);
+        Some(match self.deleted_after {
+            None => format!("deleted on {deleted_at}"),
+            Some(0) => format!("deleted before {deleted_at}"),
+            Some(after) => format!("deleted between {} and {deleted_at}", utc(after)),
+        })
+    }
+}
+
+impl Display for ShownTag {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { tag, tagged_at, untagged_at, current } = self;
+        match (tagged_at, untagged_at) {
+            (Some(from), _) if *current => write!(f, "{tag} since {}", day(*from)),
+            (Some(from), Some(to)) => write!(f, "{tag} from {} to {}", day(*from), day(*to)),
+            (None, Some(to)) => write!(f, "{tag} until {}", day(*to)),
+            (_, None) => f.write_str(tag),
+        }
     }
 }
 
@@ -162,6 +205,7 @@ mod tests {
             distro: "fc44".into(),
             state: "complete",
             deleted_at: None,
+            build: None,
             files: vec![KnownFile {
                 path: Some("/usr/bin/bash\u{1b}[31m".into()),
                 kind: "executable",
@@ -210,5 +254,44 @@ mod tests {
         let page = package.to_string();
         assert!(page.contains("; seen from 2026-05-04 to 2026-06-01; "), "{page}");
         assert!(page.contains("  gone    from all known places since 2026-06-01"), "{page}");
+    }
+    #[test]
+    fn a_build_is_shown_with_its_tags_and_its_end() {
+        let mut build = ShownBuild {
+            instance: "primary".into(),
+            id: 7,
+            nvr: "bash-5.2-6.fc44".into(),
+            state: "complete",
+            draft: false,
+            volume: "DEFAULT".into(),
+            completed_at: None,
+            imported_at: None,
+            checked_at: 0,
+            deleted_at: None,
+            deleted_after: None,
+            tags: Vec::new(),
+        };
+        assert_eq!(build.to_string(), "  build   bash-5.2-6.fc44, number 7 of primary\n");
+        (build.draft, build.volume) = (true, "archive".into());
+        let tag =
+            |tag: &str, tagged_at, untagged_at, current| ShownTag { tag: tag.into(), tagged_at, untagged_at, current };
+        let (may, june) = (Some(1_777_890_600), Some(1_780_309_800));
+        build.tags = vec![
+            tag("f44", may, None, true),
+            tag("f44-testing", may, june, false),
+            tag("f44-pending", None, june, false),
+            tag("f44-updates", june, may, true),
+        ];
+        build.deleted_at = june;
+        let mut expected = "  build   bash-5.2-6.fc44, number 7 of primary, a draft, on volume archive\n          deleted on \
+                            2026-06-01T10:30:00Z\n  tag     f44 since 2026-05-04\n  tag     f44-testing from 2026-05-04 to \
+                            2026-06-01\n  tag     f44-pending until 2026-06-01\n  tag     f44-updates since 2026-06-01\n"
+            .to_owned();
+        assert_eq!(build.to_string(), expected);
+        build.deleted_after = may;
+        expected = expected.replace("deleted on", "deleted between 2026-05-04T10:30:00Z and");
+        assert_eq!(build.to_string(), expected);
+        build.deleted_after = Some(0);
+        assert!(build.to_string().contains("  deleted before 2026-06-01T10:30:00Z\n"), "{build}");
     }
 }
