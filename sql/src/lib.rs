@@ -10,9 +10,11 @@
 //!   that are seen or gone (`known_locations`);
 //! - `read`: queries by build-id, package and source package (`records`), by path (`paths`, with `glob`), by include
 //!   directory (`includes`), changes since a state ([`Changes`]), all build-ids for a filter (`hashes`), the state of
-//!   the index (`status`), and random packages (`sample`).
+//!   the index (`status`), and random packages (`sample`);
+//! - [`legacy`]: the rows of an original darkserver's database, and of dumps of it.
 
 mod connect;
+pub mod legacy;
 mod model;
 mod read;
 mod schema;

@@ -2,7 +2,8 @@
 //!
 //! Packages of one name-version-release.arch are the same if they have an archive in common (the same checksum, or the
 //! same path of a store), or if the build-ids of one are among those of the other. The name alone does not tell: it can
-//! be built twice.
+//! be built twice. Of rows of an original's database one build-id in common is enough: the original followed symbolic
+//! links, also to files of other packages, so that some of its build-ids belong to none of the package's files.
 //!
 //! Two transactions that do not see each other would each find nothing. Those that insert claims therefore exclude all
 //! others ([`lock_claims`]). On Galera the lock holds on one node: writers prefer one, and the next header that is read
@@ -30,6 +31,8 @@ pub(super) struct Evidence {
     build_ids: BTreeSet<String>,
     /// True if it has no other build-ids.
     is_complete: bool,
+    /// True if the database of an original states its build-ids.
+    is_legacy: bool,
 }
 
 /// A row of `packages`.
@@ -60,9 +63,9 @@ pub(super) enum Selection {
 }
 
 impl Evidence {
-    /// Returns no evidence; of a complete package if `is_complete`.
-    pub(super) fn new(is_complete: bool) -> Self {
-        Self { is_complete, ..Self::default() }
+    /// Returns no evidence of a package in this state.
+    pub(super) fn new(state: PackageState) -> Self {
+        Self { is_complete: state.is_complete(), is_legacy: state == PackageState::Legacy, ..Self::default() }
     }
 
     pub(super) fn add<'b>(&mut self, location: Option<&NewLocation>, build_ids: impl Iterator<Item = &'b BuildId>) {
@@ -99,8 +102,12 @@ impl Evidence {
         self.checksums.is_disjoint(&other.checksums) && self.checksums.iter().any(differs)
     }
 
-    /// True if one has all build-ids of the other; for a complete package, all that the other claims.
+    /// True if one has all build-ids of the other; for a complete package, all that the other claims. With those of an
+    /// original's database, one in common is enough.
     fn share_build_ids(&self, other: &Self) -> bool {
+        if self.is_legacy || other.is_legacy {
+            return !self.build_ids.is_disjoint(&other.build_ids);
+        }
         let has_all = |all: &Self, some: &Self| !some.build_ids.is_empty() && some.build_ids.is_subset(&all.build_ids);
         match (self.is_complete, other.is_complete) {
             (true, false) => has_all(self, other),
@@ -134,7 +141,7 @@ pub(super) async fn read_candidates(
         });
         for (id, nvra, state) in rows {
             let state = PackageState::parse(&state)?;
-            candidates.insert(id, Candidate { id, nvra, state, evidence: Evidence::new(state.is_complete()) });
+            candidates.insert(id, Candidate { id, nvra, state, evidence: Evidence::new(state) });
         }
     }
     let ids: Vec<i64> = candidates.keys().copied().collect();

@@ -11,7 +11,7 @@ use super::locations::{self, PackagePlace, UnreadPlace, UnreadPlaces};
 use super::{changes, chunks, claimed_packages, memberships, origins};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
-use crate::{Claim, ClaimedPackage, Index, PackageState, PathHash, Result, hash_build_id};
+use crate::{Claim, ClaimedPackage, Index, Origin, PackageState, PathHash, Result, hash_build_id};
 
 impl Index {
     /// Inserts packages whose header was not read, in one transaction: each with its claimed build-ids, its location
@@ -23,7 +23,8 @@ impl Index {
     /// new packages.
     ///
     /// Nothing was read at their locations. Another package stays at its place unless the place is below the repository
-    /// and no other one lists it there; and what a check found gone stays gone.
+    /// and no other one lists it there; and what a check found gone stays gone. A location that an original's database
+    /// states is used only where the index knows of no package, present or gone: it is years old, and nobody saw it.
     ///
     /// # Errors
     /// If a value does not fit ([`ClaimedPackage::check`]), or the database refuses. Then nothing of the batch is in
@@ -70,6 +71,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
     let mut stated = Vec::new();
     // A path has one package.
     let mut places: BTreeMap<(i64, PathHash), UnreadPlace<'_>> = BTreeMap::new();
+    let mut unseen: BTreeMap<(i64, PathHash), PackagePlace<'_>> = BTreeMap::new();
     for (claimed, at) in batch.iter().zip(of_batch) {
         let (Some(package), Some(package_id)) = (packages.get(at), ids.get(at).copied()) else {
             return Err(sqlx::Error::RowNotFound);
@@ -82,7 +84,11 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
         if let Some(location) = &claimed.location {
             let path_hash = PathHash::of_path(&location.path);
             let (place, repository_id) = (PackagePlace { package_id, path_hash, location }, claimed.repository_id);
-            places.insert((location.store_id, path_hash), UnreadPlace { place, repository_id });
+            if claimed.origin == Origin::Legacy {
+                unseen.insert((location.store_id, path_hash), place);
+            } else {
+                places.insert((location.store_id, path_hash), UnreadPlace { place, repository_id });
+            }
         }
     }
     hashes.extend(claims.0.keys().map(|(build_id, _)| hash_build_id(build_id)));
@@ -94,6 +100,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
     locations::mark_replaced(transaction, &places, now).await?;
     locations::insert(transaction, &places, now).await?;
     locations::insert_taken(transaction, &taken, now).await?;
+    locations::insert_unseen(transaction, unseen.into_values().collect()).await?;
     changes::record(transaction, writer, hashes).await?;
     Ok(new_ids.len() as u64)
 }
@@ -120,7 +127,7 @@ async fn match_packages<'a>(
                 packages.push(ListedPackage { id: Some(id), state, evidence, known, first: claimed });
             }
         }
-        let mut evidence = Evidence::new(false);
+        let mut evidence = Evidence::new(claimed.origin.state());
         evidence.add(claimed.location.as_ref(), claimed.claims.iter().map(|claim| &claim.build_id));
         let of_name = by_nvra.entry(nvra).or_default();
         let is_same = |at: &usize| packages.get(*at).is_some_and(|package| package.evidence.is_same_package(&evidence));

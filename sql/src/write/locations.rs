@@ -195,6 +195,46 @@ pub(super) async fn insert_taken(
     Ok(())
 }
 
+/// Inserts places that were never seen, at paths without any row. `places` are sorted by store.
+pub(super) async fn insert_unseen(transaction: &mut Transaction, places: Vec<PackagePlace<'_>>) -> sqlx::Result<()> {
+    let mut new = Vec::new();
+    let places: Vec<UnreadPlace<'_>> =
+        places.into_iter().map(|place| UnreadPlace { place, repository_id: None }).collect();
+    let mut places = places.into_iter().peekable();
+    while let Some(first) = places.next() {
+        let store_id = first.place.location.store_id;
+        let mut chunk = vec![first];
+        while chunk.len() < MAX_LIST
+            && let Some(next) = places.next_if(|next| next.place.location.store_id == store_id)
+        {
+            chunk.push(next);
+        }
+        let rows = read_rows(transaction, store_id, &chunk).await?;
+        let known: HashSet<&str> = rows.iter().map(|row| row.path_hash.as_str()).collect();
+        for UnreadPlace { place, .. } in chunk {
+            if !known.contains(place.path_hash.to_string().as_str()) {
+                new.push(place);
+            }
+        }
+    }
+    both!(Transaction, transaction, |connection, Backend| {
+        let statement = |places: &[PackagePlace<'_>]| {
+            let mut query = QueryBuilder::<Backend>::new(Backend::INSERT);
+            query.push("locations (store_id, path_hash, package_id, path, size) ");
+            query.push_values(places, |mut row, PackagePlace { package_id, path_hash, location }| {
+                row.push_bind(location.store_id)
+                    .push_bind(path_hash.to_string())
+                    .push_bind(*package_id)
+                    .push_bind(location.path.as_str())
+                    .push_bind(location.size.map(u64::cast_signed));
+            });
+            query
+        };
+        chunks::write(&mut **connection, &new, statement).await?;
+    });
+    Ok(())
+}
+
 /// Marks other packages at these paths as gone. `locations` are sorted by store.
 pub(super) async fn mark_replaced(
     transaction: &mut Transaction,

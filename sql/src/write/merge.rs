@@ -18,7 +18,8 @@ pub(super) struct ReadPackage<'a> {
 
 impl<'a> ReadPackage<'a> {
     pub(super) fn new(nevra: &'a Nevra, is_complete: bool) -> Self {
-        Self { nevra, evidence: Evidence::new(is_complete) }
+        let state = if is_complete { PackageState::Complete } else { PackageState::Open };
+        Self { nevra, evidence: Evidence::new(state) }
     }
 
     pub(super) fn add<'b>(&mut self, location: &NewLocation, build_ids: impl Iterator<Item = &'b BuildId>) {

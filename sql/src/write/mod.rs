@@ -7,7 +7,7 @@ mod builds;
 mod candidates;
 mod changes;
 mod checks;
-mod chunks;
+pub(crate) mod chunks;
 mod claimed_packages;
 mod claims;
 mod clock;
