@@ -18,10 +18,12 @@ use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
 use crate::logging::LogFormat;
 use crate::settings::tables;
+pub(crate) use legacy::LegacyArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use repo::{RepoArgs, RepositoryFormat};
 pub(crate) use store::{OrNone, StoreArgs, StoreCommand};
 
+mod legacy;
 mod push;
 mod repo;
 mod store;
@@ -163,6 +165,9 @@ pub(crate) enum Command {
     /// Compare the index with the archives of random packages; the index stays as it is
     #[command(after_help = verify::EXAMPLES)]
     Verify(VerifyArgs),
+    /// Import the rows of an original darkserver's database, or of a dump of it
+    #[command(after_help = legacy::EXAMPLES)]
+    Legacy(LegacyArgs),
     /// Migrate the database schema
     Migrate,
     /// Add, list and remove stores, the places that hold archives

@@ -15,6 +15,7 @@ use original::OriginalArguments;
 mod check;
 mod check_locations;
 mod import;
+mod legacy;
 mod listen;
 mod local_stores;
 mod migrate;
@@ -78,6 +79,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             verify::run(&index, &args, contact.as_deref(), common).await
         }
         Command::Migrate => migrate::run(common).await,
+        Command::Legacy(args) => Box::pin(legacy::run(&args, common)).await,
         Command::Store(command) => {
             let filter = settings::filter(common, &[], &[])?;
             let database = settings::database(common)?;

@@ -15,5 +15,6 @@ pub(crate) mod filter;
 pub(crate) mod formats;
 pub(crate) mod hook;
 pub(crate) mod koji;
+pub(crate) mod legacy;
 pub(crate) mod other_formats;
 pub(crate) mod repository;
