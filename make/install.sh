@@ -30,8 +30,8 @@ for unit in packaging/systemd/*.{service,socket,timer}; do
   sed "s|/usr/local/|$PREFIX/|g" "$unit" | install -m 644 /dev/stdin "$root/lib/systemd/system/${unit##*/}"
 done
 install -m 644 packaging/systemd/darkserver.sysusers "$root/lib/sysusers.d/darkserver.conf"
-for file in docs/*.{md,toml} docs/adr/*.md packaging/README.md packaging/nginx/*.conf helm/README.md \
-  bench/results/*.md sql/createtable.sql; do
+for file in docs/*.{md,toml} docs/adr/*.md packaging/README.md packaging/nginx/*.conf \
+  packaging/koji-plugin/{*.*,darkserver-koji-flush} helm/README.md bench/results/*.md sql/createtable.sql; do
   install -D -m 644 "$file" "$documents/$file"
 done
 echo "installed ${programs[*]} below $root; $documents/docs/operations.md describes the next steps"

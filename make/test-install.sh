@@ -22,7 +22,8 @@ if grep -r /usr/local "$units"; then fail 'expected units without /usr/local'; f
 grep -q '^ExecStart=/opt/darkserver/bin/darkserver$' "$units/darkserver.service" ||
   fail 'expected the path of darkserver in its unit'
 documents=share/doc/darkserver
-for file in lib/sysusers.d/darkserver.conf "$documents"/{packaging/nginx/darkserver.conf,docs/configuration.md}; do
+for file in lib/sysusers.d/darkserver.conf \
+  "$documents"/{packaging/nginx/darkserver.conf,packaging/koji-plugin/darkserver.py,docs/configuration.md}; do
   [[ -s $root/$file ]] || fail "expected the file $file, found none"
 done
 sed -n 's|^Documentation=file:||p' "$units"/*.service | while read -r file; do
