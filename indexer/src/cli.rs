@@ -18,11 +18,13 @@ use crate::commands::verify::{self, VerifyArgs};
 use crate::feeders::formats::{self, FormatOption};
 use crate::logging::LogFormat;
 use crate::settings::tables;
+pub(crate) use koji::{BackfillArgs, HeadersOption, InstanceArgs, KojiArgs, KojiCommand};
 pub(crate) use legacy::LegacyArgs;
 pub(crate) use push::PushArgs;
 pub(crate) use repo::{RepoArgs, RepositoryFormat};
 pub(crate) use store::{OrNone, StoreArgs, StoreCommand};
 
+mod koji;
 mod legacy;
 mod push;
 mod repo;
@@ -49,6 +51,10 @@ Examples:
 
   A repository, from the headers of its packages over HTTP:
     darkserver-import repo https://repo.example.org/el9/x86_64 --name tools
+
+  A build of a Koji, and all of them:
+    darkserver-import koji build bash-5.2.37-1.fc42
+    darkserver-import koji backfill --newest-first
 
   Single packages, with their distribution:
     darkserver-import rpm ./*.rpm --distro fedora-40-x86_64
@@ -153,6 +159,8 @@ pub(crate) enum Command {
     Rpm(RpmArgs),
     /// Index the packages of a repository over HTTP, from their headers or from its metadata alone
     Repo(Box<RepoArgs>),
+    /// Index the builds of a Koji: single ones, or all of them by the time when they completed
+    Koji(Box<KojiArgs>),
     /// Run the service: messages, hooks, the reconciler of Koji and refreshes of repositories, until a signal
     Listen(ListenArgs),
     /// Upload RPM files to an indexer that runs `listen`, for build machines that no Koji knows

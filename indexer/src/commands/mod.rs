@@ -15,6 +15,7 @@ use original::OriginalArguments;
 mod check;
 mod check_locations;
 mod import;
+mod koji;
 mod legacy;
 mod listen;
 mod local_stores;
@@ -65,6 +66,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Listen(args) => Box::pin(listen::run(args, common)).await,
         Command::Push(args) => Box::pin(push::run(args, common)).await,
+        Command::Koji(args) => {
+            let index = open(common, &settings::database(common)?).await?;
+            let result = Box::pin(koji::run(*args, &index, common)).await;
+            index.checkpoint().await;
+            result
+        }
         Command::Show(args) => {
             let index = open_to_read(&settings::database(common)?).await?;
             show::run(&index, &args, common).await

@@ -34,22 +34,27 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// What is written together.
 #[derive(Default)]
-struct Batch {
-    imports: Vec<Import>,
-    claimed: Vec<ClaimedPackage>,
+pub(crate) struct Batch {
+    pub(crate) imports: Vec<Import>,
+    pub(crate) claimed: Vec<ClaimedPackage>,
     located: Vec<PackageLocation>,
     /// Artifacts, modules and claims.
-    rows: usize,
+    pub(crate) rows: usize,
 }
 
 impl Batch {
     /// Number of packages.
-    fn packages(&self) -> usize {
+    pub(crate) fn packages(&self) -> usize {
         self.imports.len() + self.claimed.len() + self.located.len()
     }
 
+    /// True if it has as much as one transaction should write.
+    pub(crate) fn is_full(&self) -> bool {
+        self.packages() >= BATCH_PACKAGES || self.rows >= BATCH_ARTIFACTS
+    }
+
     /// Writes the batch.
-    async fn write(mut self, index: &Index, name: &str) -> sql::Result<Written> {
+    pub(crate) async fn write(mut self, index: &Index, name: &str) -> sql::Result<Written> {
         // In the same order in all importers, so that they wait for each other instead of deadlocking.
         self.imports.sort_by(|a, b| {
             let key = |import: &Import| import.package.identity;
@@ -74,9 +79,9 @@ impl Batch {
 
 /// The counts of a batch that was written.
 #[derive(Default)]
-struct Written {
-    inserted: Inserted,
-    claimed: u64,
+pub(crate) struct Written {
+    pub(crate) inserted: Inserted,
+    pub(crate) claimed: u64,
     located: u64,
 }
 

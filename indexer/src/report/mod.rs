@@ -2,6 +2,7 @@
 
 pub(crate) mod checks;
 pub(crate) mod failure;
+pub(crate) mod koji;
 pub(crate) mod legacy;
 pub(crate) mod output;
 pub(crate) mod progress;

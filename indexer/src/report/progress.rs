@@ -20,11 +20,11 @@ pub(crate) const MAX_NAMED: usize = 100;
 /// Number of these that the index keeps, and the length of each, in characters.
 const MAX_KEPT: (usize, usize) = (3, 400);
 /// Interval between two lines of progress in a log.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Style {
     /// Returns the style for standard error. `bar` makes that of a bar, `name` is its prefix.
-    fn new(quiet: bool, name: &str, bar: impl FnOnce() -> Option<ProgressStyle>) -> Self {
+    pub(super) fn new(quiet: bool, name: &str, bar: impl FnOnce() -> Option<ProgressStyle>) -> Self {
         if quiet {
             return Self::Quiet;
         }
@@ -43,7 +43,7 @@ impl Style {
     }
 
     /// Prints a line beside the bar.
-    fn report(&self, path: &str, reason: &str) {
+    pub(super) fn report(&self, path: &str, reason: &str) {
         let line = format!("{}: {}", printable(path), printable(reason));
         match self {
             Self::Bar(bar) => bar.suspend(|| print_error(&line)),
@@ -77,7 +77,7 @@ pub(crate) struct ImportProgress {
 }
 
 #[derive(Clone)]
-enum Style {
+pub(super) enum Style {
     Bar(ProgressBar),
     Lines { started: Instant, last: Instant },
     Quiet,

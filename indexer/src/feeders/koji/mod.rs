@@ -10,6 +10,14 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::koji::fault::HubError;
+use crate::report::failure::CommandFailure;
+
+pub(crate) mod backfill;
+pub(crate) mod importer;
+mod packages;
+mod signed;
+
 /// A Koji instance: its hub, where its files are, and how it is followed. A `[[koji]]` of the configuration file, an
 /// entry of the original's `koji_info.json`, or options of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,4 +54,21 @@ pub(crate) enum HeaderSource {
     Topurl,
     /// From the hub, by `getRPMHeaders`: build-ids are claims until a gateway reads the archive.
     Hub,
+}
+
+/// Why builds could not be compared with a hub.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KojiError {
+    /// The hub cannot be asked.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The index or this machine failed.
+    #[error(transparent)]
+    Command(#[from] CommandFailure),
+}
+
+impl From<sql::Error> for KojiError {
+    fn from(error: sql::Error) -> Self {
+        Self::Command(error.into())
+    }
 }

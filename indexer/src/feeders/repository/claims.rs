@@ -38,7 +38,7 @@ impl PackedBuildIds {
 
 /// Returns what a package claims: the build-ids of its debug files, and those of links. One that both name gets the
 /// path of its first link.
-pub(super) fn merge(build_ids: &PackedBuildIds, links: Vec<ListedLink>) -> Vec<Claim> {
+pub(crate) fn merge(build_ids: &PackedBuildIds, links: Vec<ListedLink>) -> Vec<Claim> {
     let debuginfo = |build_id| Claim { build_id, kind: Kind::Debuginfo, link_path: None };
     let mut claims: Vec<Claim> = build_ids.iter().map(debuginfo).collect();
     let mut at: HashMap<BuildId, usize> =

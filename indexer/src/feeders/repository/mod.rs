@@ -34,7 +34,7 @@ use sources::Sources;
 pub(crate) mod address;
 mod arch;
 mod attempt;
-mod claims;
+pub(crate) mod claims;
 mod debian;
 mod download;
 mod entries;
