@@ -16,7 +16,9 @@ use crate::report::failure::CommandFailure;
 pub(crate) mod backfill;
 pub(crate) mod importer;
 mod packages;
+pub(crate) mod reconcile;
 mod signed;
+pub(crate) mod sweep;
 
 /// A Koji instance: its hub, where its files are, and how it is followed. A `[[koji]]` of the configuration file, an
 /// entry of the original's `koji_info.json`, or options of the command line.

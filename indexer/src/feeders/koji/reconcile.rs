@@ -1,0 +1,89 @@
+//! Lists what completed lately, and writes jobs for what the index lacks: messages get lost.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sql::Build;
+
+use super::KojiError;
+use super::backfill::{Position, Walk};
+use super::importer::{BuildImporter, record};
+use crate::jobs::{BuildName, BuildWork, Work};
+use crate::koji::build::{BuildOrder, HubBuild};
+use crate::report::time::now;
+
+/// Where the first listing begins, in seconds before now.
+const FIRST: i64 = 24 * 60 * 60;
+
+/// What one reconciliation found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reconciled {
+    /// Builds that the hub listed.
+    pub(crate) listed: u64,
+    /// Of these, those that the index lacked, or had otherwise: each has a job now.
+    pub(crate) enqueued: u64,
+}
+
+/// Lists the builds that completed since the last time, with the configured overlap before it, and writes a job for
+/// each that the index does not have. The position is kept after each page; it moves only forward.
+///
+/// # Errors
+/// [`KojiError`]. Jobs of pages that were listed are written.
+pub(crate) async fn run(importer: &BuildImporter) -> Result<Reconciled, KojiError> {
+    let instance = &importer.instance;
+    let cursor = format!("koji completed {}", instance.name);
+    let reached = match importer.index.cursor(&cursor).await? {
+        Some(stored) => Some(stored.value.parse::<Position>()?),
+        None => None,
+    };
+    let first = Position { time: instance.since.unwrap_or_else(|| now() - FIRST) as f64, build: 0 };
+    let overlap = instance.overlap.as_secs_f64();
+    let mut walk = Walk {
+        order: BuildOrder::OldestFirst,
+        after: Some(reached.map_or(first.time, |reached| reached.time - overlap)),
+        before: None,
+        position: None,
+        is_complete: false,
+    };
+    let mut reached = reached.unwrap_or(first);
+    let mut found = Reconciled::default();
+    loop {
+        let page = walk.next_page(importer).await?;
+        let missing = missing(importer, &page).await?;
+        let jobs: Vec<sql::NewJob> = missing.iter().map(|id| job(&instance.name, *id, "reconciler")).collect();
+        importer.index.enqueue(&jobs).await?;
+        found.listed += page.len() as u64;
+        found.enqueued += jobs.len() as u64;
+        if let Some(position) = page.last().map(Position::of).filter(|position| *position > reached) {
+            reached = position;
+        }
+        // Also if nothing is new: its time tells when the hub was listed last.
+        importer.index.set_cursor(&cursor, &reached.to_string()).await?;
+        if page.is_empty() || walk.is_complete {
+            return Ok(found);
+        }
+    }
+}
+
+/// Returns the numbers of builds that the index does not have as the hub lists them.
+async fn missing(importer: &BuildImporter, page: &[HubBuild]) -> Result<Vec<i64>, KojiError> {
+    let instance = &importer.instance.name;
+    let ids: Vec<i64> = page.iter().map(|build| build.id).collect();
+    let stored = importer.index.builds(instance, &ids).await?;
+    let imported = stored.into_iter().filter(|stored| stored.imported_at.is_some());
+    let imported: HashMap<i64, Build> = imported.map(|stored| (stored.build.build, stored.build)).collect();
+    let missing = page.iter().filter(|build| imported.get(&build.id) != Some(&record(instance, build)));
+    Ok(missing.map(|build| build.id).collect())
+}
+
+/// Returns the job that looks at a build.
+pub(super) fn job(instance: &str, build: i64, source: &str) -> sql::NewJob {
+    let work = Work::Build(BuildWork {
+        instance: instance.to_owned(),
+        build: BuildName::Id(build),
+        deleted_at: None,
+        source: source.to_owned(),
+        sent_at: None,
+    });
+    work.job(Duration::ZERO)
+}
