@@ -50,7 +50,8 @@ pub fn darkclient(server: &str, arguments: &[&str]) -> Output {
     run(command.env("DARKSERVER_URL", server).args(arguments), "the workspace")
 }
 
-fn bare(mut command: Command) -> Command {
+/// The command in an environment without settings of ours.
+pub(crate) fn bare(mut command: Command) -> Command {
     for (name, _) in std::env::vars() {
         if name.starts_with("DARKSERVER_") || name.starts_with("DEBUGINFOD_") {
             command.env_remove(name);

@@ -46,6 +46,34 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)]) ->
     parse(&bytes, method)
 }
 
+/// Sends a request with a body. A server that refuses it may not read it to its end.
+///
+/// # Errors
+/// As [`get`].
+pub fn request_with(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Response> {
+    let length = body.len().to_string();
+    let mut stream = send(port, method, path, &[headers, &[("Content-Length", &length)]].concat())?;
+    let written = stream.write_all(body);
+    receive(&mut stream, method).or_else(|error| written.and(Err(error)))
+}
+
+/// Reads the response to a request that was sent.
+///
+/// # Errors
+/// As [`get`].
+pub fn receive(stream: &mut TcpStream, method: &str) -> io::Result<Response> {
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes);
+    // What came before a reset may be whole.
+    parse(&bytes, method).or_else(|error| read.and(Err(error)))
+}
+
 /// Sends GET `path`. Returns once the head of the response is complete; its body is still in the stream.
 ///
 /// # Errors

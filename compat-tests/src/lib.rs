@@ -4,9 +4,9 @@
 //!   [`rpmbuild`], RPMs made for a test; [`compiled`], programs, and Debian packages, Arch packages and tar archives of
 //!   them; [`headers`], the file classes in headers; [`ima`], packages with signed files; [`crash`], a program of the
 //!   fixtures and its core dump;
-//! - servers: [`darkserver`], our three programs; [`programs`], which builds them; [`mariadb`] and [`galera`];
-//!   [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP; [`static_server`], one that counts
-//!   what it sends, and lies;
+//! - servers: [`darkserver`], our three programs; [`indexer`], the service of one; [`programs`], which builds them;
+//!   [`mariadb`] and [`galera`]; [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP;
+//!   [`static_server`], one that counts what it sends, and lies;
 //! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers
 //!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
@@ -38,6 +38,7 @@ pub mod galera;
 pub mod headers;
 pub mod http;
 pub mod ima;
+pub mod indexer;
 pub mod mariadb;
 pub mod namespaces;
 pub mod process;
