@@ -92,9 +92,9 @@ impl Hooks {
         self.ask("reading the stores", async move { index.stores().await }).await
     }
 
-    /// Writes a job, and wakes the worker.
-    async fn enqueue(&self, work: Work) -> Answer {
-        let (index, job) = (self.service.index.clone(), work.job(Duration::ZERO));
+    /// Writes a job that is due after `delay`, and wakes the worker.
+    async fn enqueue(&self, work: Work, delay: Duration) -> Answer {
+        let (index, job) = (self.service.index.clone(), work.job(delay));
         self.ask("writing a job", async move { index.enqueue(&[job]).await }).await?;
         self.service.new_jobs.notify_one();
         let key = work.key();
@@ -154,7 +154,8 @@ async fn koji(hooks: web::Data<Hooks>, request: HttpRequest, payload: web::Paylo
         let settings = &hooks.service.settings;
         let body: KojiRequest = body::read_json(&request, payload, settings.hooks.max_body.as_u64(), KOJI_BODY).await?;
         let instances: Vec<&str> = settings.koji.iter().map(|instance| instance.name.as_str()).collect();
-        hooks.enqueue(body.work(&instances)?).await
+        let (work, delay) = body.work(&instances)?;
+        hooks.enqueue(work, delay).await
     };
     hooks.respond("koji", answer.await)
 }
@@ -166,7 +167,7 @@ async fn archive(hooks: web::Data<Hooks>, request: HttpRequest, payload: web::Pa
         let max_bytes = hooks.service.settings.hooks.max_body.as_u64();
         let body: ArchiveRequest = body::read_json(&request, payload, max_bytes, ARCHIVE_BODY).await?;
         let stores = hooks.stores().await?;
-        hooks.enqueue(body.work(&stores)?).await
+        hooks.enqueue(body.work(&stores)?, Duration::ZERO).await
     };
     hooks.respond("archive", answer.await)
 }

@@ -1,5 +1,7 @@
 //! What the hooks for builds and archives are told, as jobs.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use sql::Store;
 
@@ -19,6 +21,10 @@ const MAX_NVR_BYTES: usize = 170;
 /// Number of its parts.
 const PARTS: usize = 3;
 
+/// Time until a job for new signatures is due. Koji tells of a signature when it is added, and writes the signed copy
+/// later without telling. One job follows from all signatures until then.
+const SIGNED_DELAY: Duration = Duration::from_secs(60);
+
 /// The body of `/hooks/koji`. Further keys are ignored.
 #[derive(Debug, Deserialize)]
 pub(super) struct KojiRequest {
@@ -28,6 +34,8 @@ pub(super) struct KojiRequest {
     nvr: Option<String>,
     /// Name of the Koji instance; by default the first one of the configuration.
     instance: Option<String>,
+    /// What happened: `deleted` and `signed` have a meaning.
+    event: Option<String>,
     /// When the build changed, seconds since 1970.
     time: Option<f64>,
 }
@@ -41,8 +49,8 @@ pub(super) struct ArchiveRequest {
 }
 
 impl KojiRequest {
-    /// Returns the job. `instances` are those of the configuration.
-    pub(super) fn work(self, instances: &[&str]) -> Result<Work, Refusal> {
+    /// Returns the job, and the time until it is due. `instances` are those of the configuration.
+    pub(super) fn work(self, instances: &[&str]) -> Result<(Work, Duration), Refusal> {
         let expected = || format!("the name of a Koji instance of the configuration ({})", instances.join(", "));
         let instance = match (self.instance, instances.first()) {
             (Some(instance), _) if instances.contains(&instance.as_str()) => instance,
@@ -59,7 +67,10 @@ impl KojiRequest {
         };
         // Beyond the range of integers it becomes the nearest one, which is a time as wrong as the sender's.
         let sent_at = self.time.filter(|time| time.is_finite() && *time >= 0.0).map(|time| time as i64);
-        Ok(Work::Build(BuildWork { instance, build, deleted_at: None, source: SOURCE.to_owned(), sent_at }))
+        let is = |event: &str| self.event.as_deref() == Some(event);
+        let deleted_at = sent_at.filter(|_| is("deleted"));
+        let delay = if is("signed") { SIGNED_DELAY } else { Duration::ZERO };
+        Ok((Work::Build(BuildWork { instance, build, deleted_at, source: SOURCE.to_owned(), sent_at }), delay))
     }
 }
 
@@ -88,7 +99,7 @@ mod tests {
     use super::*;
 
     fn koji(body: &str, instances: &[&str]) -> Option<Work> {
-        serde_json::from_str::<KojiRequest>(body).ok()?.work(instances).ok()
+        Some(serde_json::from_str::<KojiRequest>(body).ok()?.work(instances).ok()?.0)
     }
 
     #[test]
@@ -132,12 +143,21 @@ mod tests {
 
     #[test]
     fn the_time_of_a_build_goes_with_its_job() {
-        let sent_at = |body: &str| match koji(body, &["primary"]) {
-            Some(Work::Build(work)) => work.sent_at,
+        let times = |body: &str| match serde_json::from_str::<KojiRequest>(body).unwrap().work(&["primary"]) {
+            Ok((Work::Build(work), delay)) => (work.sent_at, work.deleted_at, delay.as_secs()),
             other => panic!("{other:?}"),
         };
-        assert_eq!(sent_at(r#"{"build": 7, "time": 1700000000.5}"#), Some(1_700_000_000));
-        assert_eq!(sent_at(r#"{"build": 7, "time": -1}"#), None);
-        assert_eq!(sent_at(r#"{"build": 7}"#), None);
+        let time = Some(1_700_000_000);
+        for (body, expected) in [
+            (r#"{"build": 7, "time": 1700000000.5}"#, (time, None, 0)),
+            (r#"{"build": 7, "time": 1700000000, "event": "complete"}"#, (time, None, 0)),
+            (r#"{"build": 7, "time": 1700000000, "event": "deleted"}"#, (time, time, 0)),
+            (r#"{"build": 7, "event": "deleted"}"#, (None, None, 0)),
+            (r#"{"build": 7, "event": "signed", "time": 1700000000}"#, (time, None, 60)),
+            (r#"{"build": 7, "time": -1}"#, (None, None, 0)),
+            (r#"{"build": 7}"#, (None, None, 0)),
+        ] {
+            assert_eq!(times(body), expected, "{body}");
+        }
     }
 }
