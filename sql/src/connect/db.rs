@@ -133,6 +133,17 @@ impl Index {
         Ok(Self { db, writer, redacted_url: url.to_string().into(), file, acquire_timeout, retry_timeout })
     }
 
+    /// Makes commits survive a power cut, for a writer that confirms them to others: SQLite waits until the write-ahead
+    /// log is on the disk (`synchronous=FULL`), on each connection. A server decides this itself; the default of InnoDB
+    /// is the same. To be called before the first query; clones share it.
+    #[must_use]
+    pub fn durable(self) -> Self {
+        if let (Db::Sqlite(pool), Some(writer)) = (&self.db, &self.writer) {
+            [pool, writer].into_iter().for_each(pools::make_durable);
+        }
+        self
+    }
+
     /// Connects once, without the timeout of the pool: if the database is down, the reason is known at once. To be
     /// called before the first query.
     ///
@@ -326,3 +337,6 @@ impl Drop for LeasedConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,6 +91,11 @@ pub(crate) fn sqlite_writer(pool: &SqlitePool) -> SqlitePool {
     pool.options().clone().max_connections(1).connect_lazy_with(options)
 }
 
+/// Makes the next connections of a pool wait at each commit until it is on the disk.
+pub(crate) fn make_durable(pool: &SqlitePool) {
+    pool.set_connect_options(pool.connect_options().as_ref().clone().synchronous(SqliteSynchronous::Full));
+}
+
 /// Returns the pool of a MySQL server.
 pub(crate) fn mysql(options: &MySqlConnectOptions, access: Access, acquire_timeout: Duration) -> MySqlPool {
     let options = options.clone();
