@@ -44,7 +44,9 @@ pub use model::repository::{
     Verified,
 };
 pub use model::state::PackageState;
-pub use model::status::{Age, Cursor, HeldLease, JobStatus, RepositoryStatus, Status, StoreStatus, Workload};
+pub use model::status::{
+    Age, BuildStatus, Cursor, FailedJob, HeldLease, JobStatus, RepositoryStatus, Status, StoreStatus, Workload,
+};
 pub use model::store::{AbsentStatuses, NewStore, RedirectHosts, Store, Tier};
 pub use model::unread::{ClaimRecord, Packages, Records, UnreadPackage};
 pub use read::changes::{Changes, Head, Heads, hash_build_id};

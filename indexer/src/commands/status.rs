@@ -203,7 +203,7 @@ impl RepositoryLine {
 
 impl From<JobStatus> for JobLine {
     fn from(status: JobStatus) -> Self {
-        let JobStatus { kind, count, failed, last_error } = status;
+        let JobStatus { kind, count, failed, last_error, .. } = status;
         Self { kind, count, failed, last_error: last_error.map(|text| without_url_secrets(&text)) }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{PackageState, Repository, Store};
+use crate::{PackageState, Poison, Repository, Store};
 
 /// Counts of the index, and what is under way or failed. Times are seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,12 +20,18 @@ pub struct Status {
     pub stores: Vec<StoreStatus>,
     /// The repositories, by name.
     pub repositories: Vec<RepositoryStatus>,
+    /// The builds of Koji, by instance.
+    pub builds: Vec<BuildStatus>,
     /// The positions of feeders, by name.
     pub cursors: Vec<Cursor>,
     /// The jobs, by kind.
     pub jobs: Vec<JobStatus>,
-    /// Number of messages that could not be processed.
+    /// Some of the jobs that failed, those with the most attempts first.
+    pub failed_jobs: Vec<FailedJob>,
+    /// Number of messages and jobs that could not be processed.
     pub poison: u64,
+    /// The last of these, latest first.
+    pub last_poison: Vec<Poison>,
 }
 
 /// A store and the counts of its locations.
@@ -71,6 +77,21 @@ pub struct Cursor {
     pub updated_at: i64,
 }
 
+/// The builds of one Koji.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildStatus {
+    /// Name of the Koji.
+    pub instance: String,
+    /// Number of complete builds.
+    pub complete: u64,
+    /// Number of these without some of their packages.
+    pub not_imported: u64,
+    /// Number of deleted builds.
+    pub deleted: u64,
+    /// When the hub was asked about that complete build that it was not asked about for longest.
+    pub oldest_check: Option<i64>,
+}
+
 /// The jobs of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobStatus {
@@ -78,7 +99,15 @@ pub struct JobStatus {
     pub kind: String,
     /// Their number.
     pub count: u64,
-    /// Number of those that failed at least once.
+    /// Number of those that are due, and that no one works on.
+    pub due: u64,
+    /// Number of those that no one works on because they are not due yet.
+    pub waiting: u64,
+    /// Number of those that someone works on.
+    pub running: u64,
+    /// Seconds since the oldest job that is due or under way was requested. `None` if there is none.
+    pub due_age: Option<u64>,
+    /// Number of those that failed since they were requested last.
     pub failed: u64,
     /// The error of one of these.
     pub last_error: Option<String>,
@@ -119,4 +148,19 @@ pub struct HeldLease {
     pub holder: String,
     /// The time until it expires, unless it is renewed.
     pub expires_in: Duration,
+}
+
+/// A job whose last try failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedJob {
+    /// Its kind.
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+    /// Tries that failed since the last request.
+    pub attempts: u32,
+    /// The error of the last one.
+    pub error: String,
+    /// When it is tried again, seconds since 1970.
+    pub next_try_at: i64,
 }

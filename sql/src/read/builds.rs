@@ -139,25 +139,6 @@ impl Index {
         .await
     }
 
-    /// Returns when the hub was asked about that complete build that it was not asked about for longest, in seconds
-    /// since 1970. `None` if there is no complete build.
-    ///
-    /// # Errors
-    /// If the query of the database fails.
-    pub async fn oldest_build_check(&self, instance: &str) -> Result<Option<i64>> {
-        const OLDEST: &str = "select min(checked_at) from builds where instance = ? and state = ?";
-        self.retry_query("reading the oldest check of a build", || async {
-            on_connection!(&self.db, |connection, Backend| {
-                sqlx::query_scalar::<Backend, Option<i64>>(OLDEST)
-                    .bind(instance)
-                    .bind(BuildState::Complete.as_str())
-                    .fetch_one(connection)
-                    .await
-            })
-        })
-        .await
-    }
-
     /// Returns the packages of these builds, by build and package id, with their places in one store.
     ///
     /// # Errors

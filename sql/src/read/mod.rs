@@ -5,6 +5,7 @@ pub(crate) mod changes;
 pub(crate) mod glob;
 mod hashes;
 mod includes;
+mod jobs;
 mod lives;
 pub(crate) mod paths;
 mod records;

@@ -7,9 +7,10 @@ use sqlx::FromRow;
 
 use crate::connect::db::on_connection;
 use crate::model::rows::{StoreRow, to_unsigned};
+use crate::read::jobs::{self, FailedRow, JobRow, PoisonRow};
 use crate::read::repositories::{REPOSITORIES, RepositoryRow};
 use crate::read::stores::STORES;
-use crate::{Cursor, Index, JobStatus, PackageState, RepositoryStatus, Result, Status, StoreStatus};
+use crate::{BuildStatus, Cursor, Index, PackageState, RepositoryStatus, Result, Status, StoreStatus};
 
 /// Selects the columns of [`PlaceCounts`]. A derived place that was only looked for in vain is neither present nor
 /// gone.
@@ -26,13 +27,17 @@ const PLACES: &str = "select store_id, \
 const MEMBERSHIPS: &str = "select repository_id, count(*) as memberships, count(ended_at) as ended \
      from memberships group by repository_id";
 
-/// Selects the columns of [`JobRow`].
-const JOBS: &str = "select kind, count(*) as jobs, count(last_error) as failed, max(last_error) as last_error \
-     from jobs group by kind order by kind";
+/// Selects the columns of [`BuildCounts`], from the key `builds_state` alone.
+const BUILDS: &str = "select instance, \
+     count(case when state = 'complete' then 1 end) as complete, \
+     count(case when state = 'complete' and imported_at is null then 1 end) as not_imported, \
+     count(case when state = 'deleted' then 1 end) as deleted, \
+     min(case when state = 'complete' then checked_at end) as oldest_check \
+     from builds group by instance order by instance";
 
 impl Index {
-    /// Returns counts of the index, and what is under way or failed. It reads all rows of packages, locations and
-    /// memberships, and the keys of artifacts.
+    /// Returns counts of the index, and what is under way or failed. It reads all rows of packages, locations,
+    /// memberships and jobs, and keys of artifacts and builds.
     ///
     /// # Errors
     /// If a query of the database fails.
@@ -49,6 +54,7 @@ impl Index {
                         sqlx::query_scalar::<Backend, i64>($statement).fetch_one(&mut *connection).await?
                     };
                 }
+                let jobs = jobs::counts::<Backend>().build_query_as().fetch_all(&mut *connection).await?;
                 StatusRows {
                     states: all!("select state, count(*) from packages group by state"),
                     deleted: count!("select count(*) from packages where deleted_at is not null"),
@@ -59,8 +65,11 @@ impl Index {
                     repositories: all!(REPOSITORIES),
                     memberships: all!(MEMBERSHIPS),
                     cursors: all!("select name, value, updated_at from cursors order by name"),
-                    jobs: all!(JOBS),
+                    builds: all!(BUILDS),
+                    jobs,
+                    failed_jobs: all!(jobs::FAILED),
                     poison: count!("select count(*) from poison"),
+                    last_poison: all!(jobs::LAST_POISON),
                 }
             });
             rows.into_status()
@@ -80,8 +89,11 @@ struct StatusRows {
     repositories: Vec<RepositoryRow>,
     memberships: Vec<MembershipCounts>,
     cursors: Vec<(String, String, i64)>,
+    builds: Vec<BuildCounts>,
     jobs: Vec<JobRow>,
+    failed_jobs: Vec<FailedRow>,
     poison: i64,
+    last_poison: Vec<PoisonRow>,
 }
 
 /// The counts of one store's locations.
@@ -106,12 +118,26 @@ struct MembershipCounts {
     ended: i64,
 }
 
+/// The counts of one Koji's builds.
 #[derive(FromRow)]
-struct JobRow {
-    kind: String,
-    jobs: i64,
-    failed: i64,
-    last_error: Option<String>,
+struct BuildCounts {
+    instance: String,
+    complete: i64,
+    not_imported: i64,
+    deleted: i64,
+    oldest_check: Option<i64>,
+}
+
+impl BuildCounts {
+    fn into_status(self) -> sqlx::Result<BuildStatus> {
+        Ok(BuildStatus {
+            instance: self.instance,
+            complete: to_unsigned(self.complete)?,
+            not_imported: to_unsigned(self.not_imported)?,
+            deleted: to_unsigned(self.deleted)?,
+            oldest_check: self.oldest_check,
+        })
+    }
 }
 
 impl StatusRows {
@@ -151,10 +177,6 @@ impl StatusRows {
             repositories.push(RepositoryStatus { repository, listed, ended: to_unsigned(counts.ended)? });
         }
         repositories.sort_by(|a, b| a.repository.name.cmp(&b.repository.name));
-        let job = |row: JobRow| {
-            let (count, failed) = (to_unsigned(row.jobs)?, to_unsigned(row.failed)?);
-            Ok(JobStatus { kind: row.kind, count, failed, last_error: row.last_error })
-        };
         let cursors = self.cursors.into_iter().map(|(name, value, updated_at)| Cursor { name, value, updated_at });
         Ok(Status {
             packages,
@@ -164,8 +186,11 @@ impl StatusRows {
             stores,
             repositories,
             cursors: cursors.collect(),
-            jobs: self.jobs.into_iter().map(job).collect::<sqlx::Result<Vec<JobStatus>>>()?,
+            builds: self.builds.into_iter().map(BuildCounts::into_status).collect::<sqlx::Result<_>>()?,
+            jobs: self.jobs.into_iter().map(JobRow::into_status).collect::<sqlx::Result<_>>()?,
+            failed_jobs: self.failed_jobs.into_iter().map(FailedRow::into_job).collect::<sqlx::Result<_>>()?,
             poison: to_unsigned(self.poison)?,
+            last_poison: self.last_poison.into_iter().map(PoisonRow::into_poison).collect(),
         })
     }
 }

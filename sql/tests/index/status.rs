@@ -1,9 +1,10 @@
 //! The state of the index, and random packages of it.
 
 use std::collections::BTreeSet;
+use std::time::UNIX_EPOCH;
 
 use artifact::{Format, Kind};
-use sql::{Access, Cursor, JobStatus, NewRepository, PackageState, PathHash, Tier};
+use sql::{Access, BuildStatus, Cursor, FailedJob, NewRepository, PackageState, PathHash, Poison, Tier};
 
 use crate::builders::{artifact, import, simple, store};
 use crate::{Fresh, on_both};
@@ -50,8 +51,15 @@ fn the_state_counts_packages_places_and_what_failed() {
              select store_id, 'a', package_id, 'a', 3, 3, 'gone', 1 from locations where path like 'listed%'",
             "update packages set deleted_at = 5 where name = 'gone'",
             "insert into cursors (name, value, updated_at) values ('koji', '17', 3)",
-            "insert into jobs (kind, `key`, payload, next_try_at, last_error) values ('build', 'a', '', 0, 'refused')",
-            "insert into jobs (kind, `key`, payload, next_try_at) values ('build', 'b', '', 0)",
+            "insert into jobs (kind, `key`, payload, queued_at, next_try_at, attempts, last_error) values ('build', 'a', '', 1, \
+             2, 3, 'refused')",
+            "insert into jobs (kind, `key`, payload, queued_at, next_try_at) values ('build', 'b', '', 1, 9999999999)",
+            "insert into jobs (kind, `key`, payload, queued_at, next_try_at, claimed_by, claimed_until) values ('build', \
+             'c', '', 4, 5, 'x', 9999999999)",
+            "insert into builds (instance, build, nvr, name, version, `release`, state, volume, draft, checked_at, \
+             imported_at) values ('k', 1, 'a-1-1', 'a', '1', '1', 'complete', 'DEFAULT', 0, 7, 7), ('k', 2, 'b-1-1', 'b', \
+             '1', '1', 'complete', 'DEFAULT', 0, 6, null), ('k', 3, 'c-1-1', 'c', '1', '1', 'deleted', 'DEFAULT', 0, 1, \
+             null)",
             "insert into poison (source, payload, reason, received_at) values ('amqp', '', 'no JSON', 0)",
         ] {
             fresh.execute(statement).await;
@@ -70,8 +78,21 @@ fn the_state_counts_packages_places_and_what_failed() {
         assert_eq!((refreshed.listed, refreshed.ended), (1, 0));
         assert_eq!(refreshed.repository.error.as_deref(), Some("expected XML, found HTML"));
         assert_eq!(status.cursors, [Cursor { name: "koji".into(), value: "17".into(), updated_at: 3 }]);
-        let jobs = JobStatus { kind: "build".into(), count: 2, failed: 1, last_error: Some("refused".into()) };
-        assert_eq!((status.jobs, status.poison), (vec![jobs], 1));
+        let [jobs] = status.jobs.as_slice() else { panic!("{:?}", status.jobs) };
+        assert_eq!((jobs.kind.as_str(), jobs.count, jobs.failed), ("build", 3, 1));
+        assert_eq!((jobs.due, jobs.waiting, jobs.running), (1, 1, 1));
+        assert_eq!(jobs.last_error.as_deref(), Some("refused"));
+        let age = UNIX_EPOCH.elapsed().unwrap().as_secs() - 1;
+        assert!(jobs.due_age.is_some_and(|found| found <= age && found + 60 > age), "{jobs:?}");
+        let failed =
+            FailedJob { kind: "build".into(), key: "a".into(), attempts: 3, error: "refused".into(), next_try_at: 2 };
+        assert_eq!(status.failed_jobs, [failed]);
+        let poison = Poison { id: 1, source: "amqp".into(), reason: "no JSON".into(), received_at: 0 };
+        assert_eq!((status.poison, status.last_poison), (1, vec![poison]));
+        let builds =
+            BuildStatus { instance: "k".into(), complete: 2, not_imported: 1, deleted: 1, oldest_check: Some(6) };
+        assert_eq!(status.builds, [builds]);
+        assert_eq!(index.build_count("k").await.unwrap(), 2);
     });
 }
 
