@@ -48,6 +48,8 @@ enum Style {
     Bar(ProgressBar),
     Lines,
     Quiet,
+    /// Reports are log lines.
+    Log,
 }
 
 struct State {
@@ -71,6 +73,15 @@ impl CheckProgress {
         } else {
             Style::Lines
         };
+        Self::with_style(style)
+    }
+
+    /// Returns the progress of checks by the service.
+    pub(crate) fn of_service() -> Self {
+        Self::with_style(Style::Log)
+    }
+
+    fn with_style(style: Style) -> Self {
         let now = Instant::now();
         Self { started: now, style, state: Mutex::new(State { summary: CheckSummary::default(), line_at: now }) }
     }
@@ -97,7 +108,7 @@ impl CheckProgress {
                 state.line_at = Instant::now();
                 print_error(&format_args!("checking places: {text}"));
             }
-            Style::Lines | Style::Quiet => {}
+            Style::Lines | Style::Quiet | Style::Log => {}
         }
     }
 
@@ -108,6 +119,7 @@ impl CheckProgress {
         match &self.style {
             Style::Bar(bar) => bar.suspend(|| print_error(&printable(&line))),
             Style::Lines | Style::Quiet => print_error(&printable(&line)),
+            Style::Log => tracing::warn!("{}", printable(&line)),
         }
     }
 

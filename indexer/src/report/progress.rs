@@ -48,6 +48,7 @@ impl Style {
         match self {
             Self::Bar(bar) => bar.suspend(|| print_error(&line)),
             Self::Lines { .. } | Self::Quiet => print_error(&line),
+            Self::Log(repository) => tracing::warn!(repository = &**repository, "{line}"),
         }
     }
 }
@@ -79,8 +80,13 @@ pub(crate) struct ImportProgress {
 #[derive(Clone)]
 pub(super) enum Style {
     Bar(ProgressBar),
-    Lines { started: Instant, last: Instant },
+    Lines {
+        started: Instant,
+        last: Instant,
+    },
     Quiet,
+    /// Reports are log lines about this repository.
+    Log(Arc<str>),
 }
 
 impl ImportProgress {
@@ -119,10 +125,20 @@ impl ImportProgress {
             let style = ProgressStyle::with_template(bar).ok()?;
             Some(with_rate(style).with_key("received", received).with_key("left", left))
         };
-        let mut progress = Self::with_style(Style::new(quiet, name, style));
-        let style = progress.style.clone();
+        Self::deferred(Style::new(quiet, name, style), name, network)
+    }
+
+    /// Returns the progress of a refresh by the service: reports are log lines.
+    pub(crate) fn of_service(name: &str, network: &Arc<Network>) -> Self {
+        Self::deferred(Style::Log(name.into()), name, network)
+    }
+
+    fn deferred(style: Style, name: &str, network: &Arc<Network>) -> Self {
+        let mut progress = Self::with_style(style);
+        let (style, before) = (progress.style.clone(), network.traffic().bytes());
+        let is_quiet = matches!(style, Style::Quiet);
         let notice = move |server: &str, text: &str| style.report(server, text);
-        network.set_notice((!quiet).then(|| Box::new(notice) as Notice));
+        network.set_notice((!is_quiet).then(|| Box::new(notice) as Notice));
         progress.deferred = Some(Vec::new());
         progress.network = Some((name.to_owned(), Arc::clone(network), before));
         progress
@@ -171,7 +187,7 @@ impl ImportProgress {
                     )),
                 }
             }
-            Style::Lines { .. } | Style::Quiet => {}
+            Style::Lines { .. } | Style::Quiet | Style::Log(_) => {}
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum RepositoryOutcome {
     Refused,
     /// A signal stopped it. The next refresh continues.
     Interrupted,
+    /// Another indexer refreshes it; `error` states which.
+    Skipped,
 }
 
 /// A package that was refused or could not be read.
@@ -147,6 +149,9 @@ impl fmt::Display for RepositorySummary {
             (RepositoryOutcome::Unchanged, _) => return write!(f, "unchanged{unverified}, {packages}"),
             (RepositoryOutcome::Refused, error) => {
                 write!(f, "REFUSED: {}", error.as_deref().unwrap_or("unknown reason"))?;
+            }
+            (RepositoryOutcome::Skipped, by) => {
+                return write!(f, "skipped: {}", by.as_deref().unwrap_or("another indexer refreshes it"));
             }
             (RepositoryOutcome::Imported, _) => write!(f, "{packages} listed{unverified}")?,
             (RepositoryOutcome::Interrupted, _) => f.write_str("interrupted")?,

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use sql::Index;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use crate::pipeline::stop::Stop;
 
@@ -19,6 +20,9 @@ use crate::pipeline::stop::Stop;
 pub(crate) const TTL: Duration = Duration::from_secs(30);
 /// Time between two renewals.
 pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(8);
+
+/// Maximum time to release a lease.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A lease that this process has, and renews until it is released or dropped.
 pub(crate) struct Lease {
@@ -73,8 +77,11 @@ impl Lease {
     /// Ends the lease, so that another process can take it at once. If the database fails, it expires.
     pub(crate) async fn release(self) {
         self.renewing.abort();
-        if let Err(error) = self.index.release_lease(&self.name, &self.holder).await {
-            tracing::warn!(lease = self.name, %error, "the lease was not released; it expires");
+        let released = timeout(RELEASE_TIMEOUT, self.index.release_lease(&self.name, &self.holder)).await;
+        match released {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the lease was not released; it expires"),
+            Err(_) => tracing::warn!(lease = self.name, "the lease was not released in time; it expires"),
         }
     }
 }
@@ -87,7 +94,7 @@ impl Drop for Lease {
 
 async fn renew(index: Index, name: String, holder: String, stop: Stop) {
     loop {
-        tokio::time::sleep(RENEW_INTERVAL).await;
+        sleep(RENEW_INTERVAL).await;
         match index.acquire_lease(&name, &holder, TTL).await {
             Ok(true) => {}
             Ok(false) => {
