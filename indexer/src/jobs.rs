@@ -3,6 +3,7 @@
 //! A job states which build or archive to look at, and never what is true of it: the hub or the store is asked when the
 //! job runs. So late, repeated and forged requests are harmless.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,15 @@ pub(crate) enum BuildName {
     Nvr(String),
 }
 
+impl fmt::Display for BuildName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Nvr(nvr) => f.write_str(nvr),
+        }
+    }
+}
+
 /// An archive to import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArchiveWork {
@@ -76,10 +86,7 @@ impl Work {
         match self {
             Self::Build(BuildWork { instance, build, deleted_at, .. }) => {
                 let prefix = if deleted_at.is_some() { "deleted " } else { "" };
-                match build {
-                    BuildName::Id(id) => format!("{prefix}build {instance} {id}"),
-                    BuildName::Nvr(nvr) => format!("{prefix}build {instance} {nvr}"),
-                }
+                format!("{prefix}build {instance} {build}")
             }
             Self::Archive(ArchiveWork { store, path, .. }) => format!("archive {store}/{path}"),
         }

@@ -24,5 +24,6 @@ pub(crate) async fn run(args: ListenArgs, common: &Common) -> Result<ExitCode> {
     logging::start_service(settings.log_format);
     tracing::info!(%database, version = env!("CARGO_PKG_VERSION"), "starting");
     let index = Index::open(&database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
-    service::run(index, settings).await
+    // DURABLE
+    Box::pin(service::run(index, &database, settings)).await
 }

@@ -23,7 +23,7 @@ mod migrate;
 mod new_store;
 mod original;
 mod push;
-mod repository;
+pub(crate) mod repository;
 pub(crate) mod show;
 mod status;
 mod store;

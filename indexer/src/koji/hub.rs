@@ -50,6 +50,7 @@ struct HubState {
     /// One request at a time.
     turn: Mutex<()>,
     calls: AtomicU64,
+    failures: AtomicU64,
 }
 
 /// Why one attempt of a request failed.
@@ -98,12 +99,18 @@ impl Hub {
             host,
             turn: Mutex::default(),
             calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         })))
     }
 
     /// Returns the number of HTTP requests that were made.
     pub(crate) fn calls(&self) -> u64 {
         self.0.calls.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of these that failed.
+    pub(crate) fn failures(&self) -> u64 {
+        self.0.failures.load(Ordering::Relaxed)
     }
 
     /// Asks for builds (`getBuild`). `None`: the hub knows no such build. Results are in the order of `refs`. A result
@@ -262,6 +269,14 @@ impl Hub {
 impl HubState {
     /// Sends a request once.
     async fn attempt(&self, body: bytes::Bytes) -> Result<Value, Failure> {
+        let result = self.send(body).await;
+        if result.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    async fn send(&self, body: bytes::Bytes) -> Result<Value, Failure> {
         let _turn = self.turn.lock().await;
         let _permit = self.network.acquire(&self.host).await;
         let meter = self.network.meter();

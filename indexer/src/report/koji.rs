@@ -161,7 +161,7 @@ impl KojiProgress {
                 let received = ByteSize(self.network.traffic().bytes());
                 print_error(&format_args!("{}: {text}, {received} received", self.name));
             }
-            Style::Lines { .. } | Style::Quiet => {}
+            Style::Lines { .. } | Style::Quiet | Style::Log(_) => {}
         }
     }
 

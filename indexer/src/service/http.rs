@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::http::header::CACHE_CONTROL;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, Resource, guard, web};
 use anyhow::Context;
+use serde_json::json;
 
-use super::Service;
 use super::hooks::{self, Hooks};
+use super::{Service, workload};
 use crate::report::failure::{CommandFailure, Result};
 
 /// Number of threads that serve connections.
@@ -23,7 +24,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time for requests in flight once the service stops, seconds.
-const SHUTDOWN_SECONDS: u64 = 20;
+const SHUTDOWN_SECONDS: u64 = super::SHUTDOWN_TIMEOUT.as_secs();
 
 /// Binds the listener, and returns its server, which the caller runs.
 ///
@@ -37,8 +38,9 @@ pub(super) fn start(service: &Arc<Service>) -> Result<Server> {
         App::new()
             .app_data(data.clone())
             .configure(|config| hooks::configure(config, &hooks))
-            .route("/metrics", web::get().to(metrics))
-            .route("/healthz", web::get().to(healthy))
+            .service(resource("/metrics").to(metrics))
+            .service(resource("/healthz").to(healthy))
+            .service(resource("/readyz").to(ready))
     })
     .workers(WORKERS)
     .max_connections(MAX_CONNECTIONS)
@@ -56,8 +58,15 @@ pub(super) fn start(service: &Arc<Service>) -> Result<Server> {
     Ok(server.run())
 }
 
+/// Returns a resource that answers GET and HEAD alone.
+fn resource(path: &str) -> Resource {
+    let is_read = guard::Any(guard::Get()).or(guard::Head());
+    web::resource(path).guard(is_read)
+}
+
 /// `/metrics`: every metric in the text format of Prometheus.
 async fn metrics(service: web::Data<Service>) -> HttpResponse {
+    workload::update(&service).await;
     match service.metrics.render() {
         Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
         Err(error) => HttpResponse::InternalServerError().body(format!("{error}\n")),
@@ -70,4 +79,12 @@ async fn healthy() -> HttpResponse {
         .insert_header((CACHE_CONTROL, "no-store"))
         .content_type("text/plain; charset=utf-8")
         .body("alive\n")
+}
+
+/// `/readyz`: 200 if the database can be used; else 503 with the reason. Brokers and hubs are in the metrics alone: without
+/// them the service is as useful as it can be.
+async fn ready(service: web::Data<Service>) -> HttpResponse {
+    let reason = service.unready();
+    let mut response = if reason.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header((CACHE_CONTROL, "no-store")).json(json!({ "ready": reason.is_none(), "reason": reason }))
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use prometheus::core::Collector;
+use prometheus::proto::LabelPair;
 use prometheus::{Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// All metrics of one service. Label values are bounded: names of the configuration, and the words of this module.
@@ -16,7 +17,7 @@ pub(crate) struct ServiceMetrics {
     hook_requests: IntCounterVec,
     hub_requests: IntCounterVec,
     packages: IntCounterVec,
-    refreshes: IntCounterVec,
+    rounds: IntCounterVec,
     poison: IntGauge,
     database_up: IntGauge,
 }
@@ -43,27 +44,14 @@ pub(crate) enum JobResult {
     Poison,
 }
 
-/// How a request to a hub ended.
+/// How a round of scheduled work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HubResult {
-    /// The hub answered, perhaps with faults for single calls.
-    Answered,
-    /// The hub refused the request.
-    Fault,
-    /// There was no answer, or none that can be read.
+pub(crate) enum RoundResult {
+    /// To its end.
+    Done,
+    /// Something failed; the next round tries again.
     Failed,
-}
-
-/// How a refresh of a repository ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RefreshResult {
-    /// Its listing was read to the end.
-    Imported,
-    /// Its metadata was that of the last refresh.
-    Unchanged,
-    /// It was refused, or the database failed.
-    Failed,
-    /// It was stopped, or another indexer took over.
+    /// The service stopped, or another indexer took over.
     Interrupted,
 }
 
@@ -121,14 +109,14 @@ impl ServiceMetrics {
             ),
             hub_requests: counters(
                 "indexer_hub_requests_total",
-                "HTTP requests to Koji hubs, by instance and result: answered, fault, failed.",
+                "HTTP requests to Koji hubs, by instance and result: answered, failed.",
                 &["instance", "result"],
             ),
             packages: counters("indexer_packages_total", "Packages written to the index, by source.", &["source"]),
-            refreshes: counters(
-                "indexer_refreshes_total",
-                "Refreshes of repositories, by repository and result: imported, unchanged, failed, interrupted.",
-                &["repository", "result"],
+            rounds: counters(
+                "indexer_rounds_total",
+                "Rounds of scheduled work, by task and result: done, failed, interrupted.",
+                &["task", "result"],
             ),
             poison: gauge("indexer_poison", "Messages and jobs in the table poison; the same for all indexers."),
             database_up: gauge(
@@ -192,9 +180,12 @@ impl ServiceMetrics {
         self.hook_requests.with_label_values(&[hook, &status.to_string()]).inc();
     }
 
-    /// Counts a request to the hub of an instance.
-    pub(crate) fn count_hub_request(&self, instance: &str, result: HubResult) {
-        self.hub_requests.with_label_values(&[instance, result.as_str()]).inc();
+    /// Records the requests to the hub of an instance since the start, and how many of them failed.
+    pub(super) fn set_hub_requests(&self, instance: &str, requests: u64, failures: u64) {
+        for (result, count) in [("answered", requests.saturating_sub(failures)), ("failed", failures)] {
+            let counter = self.hub_requests.with_label_values(&[instance, result]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// Counts packages that were written. `source` is `koji/INSTANCE`, `repository/NAME` or `archive/STORE`.
@@ -202,9 +193,9 @@ impl ServiceMetrics {
         self.packages.with_label_values(&[source]).inc_by(count);
     }
 
-    /// Counts a refresh of a repository.
-    pub(crate) fn count_refresh(&self, repository: &str, result: RefreshResult) {
-        self.refreshes.with_label_values(&[repository, result.as_str()]).inc();
+    /// Counts a round. `task` is `repository/NAME`, `reconcile/INSTANCE`, `sweep/INSTANCE` or `checks`.
+    pub(crate) fn count_round(&self, task: &str, result: RoundResult) {
+        self.rounds.with_label_values(&[task, result.as_str()]).inc();
     }
 
     /// Records how far the index is behind a source.
@@ -227,6 +218,21 @@ impl ServiceMetrics {
     /// Records whether the database can be used.
     pub(crate) fn set_database_up(&self, is_up: bool) {
         self.database_up.set(i64::from(is_up));
+    }
+
+    /// Returns the jobs and the connections to brokers in a line for people.
+    pub(super) fn status_line(&self) -> String {
+        let [due, waiting, running] =
+            ["due", "waiting", "running"].map(|state| self.jobs.with_label_values(&[state]).get());
+        let mut line = format!("jobs: {due} due, {running} running, {waiting} waiting; poison: {}", self.poison.get());
+        for family in self.broker_connected.collect() {
+            for queue in family.get_metric() {
+                let name = queue.get_label().first().map(LabelPair::value).unwrap_or_default();
+                let state = if queue.get_gauge().get_value() > 0.0 { "connected" } else { "not connected" };
+                line.push_str(&format!("; queue {name} {state}"));
+            }
+        }
+        line
     }
 
     /// Renders all metrics in Prometheus' text format.
@@ -267,21 +273,10 @@ impl JobResult {
     }
 }
 
-impl HubResult {
+impl RoundResult {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Answered => "answered",
-            Self::Fault => "fault",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl RefreshResult {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Imported => "imported",
-            Self::Unchanged => "unchanged",
+            Self::Done => "done",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
         }

@@ -11,6 +11,7 @@ use super::koji::koji_instances;
 use super::tables;
 use super::{RepositorySettings, repositories};
 use crate::cli::Common;
+use crate::feeders::filter::PathFilter;
 use crate::feeders::koji::KojiInstance;
 use crate::logging::LogFormat;
 use crate::report::failure::{CommandFailure, Result};
@@ -52,6 +53,8 @@ pub(crate) struct ServiceSettings {
     /// The Koji instances, in the file's order.
     pub(crate) koji: Vec<Arc<KojiInstance>>,
     pub(crate) hooks: HooksTable,
+    /// The globs of the configuration file, which separate nested stores.
+    pub(crate) filter: PathFilter,
 }
 
 /// Reads the settings of the service.
@@ -75,5 +78,6 @@ pub(crate) fn service(common: &Common) -> Result<ServiceSettings> {
         repositories,
         koji: koji_instances(common)?.into_iter().map(Arc::new).collect(),
         hooks: file.hooks,
+        filter: super::filter(common, &[], &[])?,
     })
 }

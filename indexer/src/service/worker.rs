@@ -1,0 +1,289 @@
+//! The worker: claims jobs that are due, runs them and records their ends.
+//!
+//! A claim expires unless it is renewed, so that the jobs of a process that was killed are taken over. A claim that is
+//! lost aborts the run. Runs are safe to repeat: they ask the hub or the store for the truth.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sql::Job;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Service;
+use super::lease::{RENEW_INTERVAL, TTL};
+use super::metrics::JobResult;
+use super::policy::{Failures, TryEnd, Verdict};
+use crate::feeders::hook::{ArchiveImporter, ArchiveOutcome};
+use crate::feeders::koji::importer::{BuildOutcome, BuildRequest, MAX_BUILDS};
+use crate::jobs::{ArchiveWork, BuildName, BuildWork, Work};
+use crate::koji::build::BuildRef;
+
+/// Time between two looks for due jobs: other indexers write some, and others become due.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Time until jobs are claimed again after the database failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum number of jobs that are claimed at once.
+const MAX_CLAIM: usize = MAX_BUILDS;
+/// Maximum number of jobs that this process has claimed. Those that wait for a slow hub do not hinder others.
+const MAX_CLAIMED: usize = 4 * MAX_CLAIM;
+/// Maximum number of imports at once from one instance.
+const MAX_IMPORTS: usize = 2;
+/// Maximum number of archives that are imported at once.
+const MAX_ARCHIVES: usize = 4;
+
+struct Worker {
+    service: Arc<Service>,
+    archives: ArchiveImporter,
+    failures: Mutex<Failures>,
+    /// Number of jobs that this process has claimed.
+    claimed: AtomicUsize,
+    /// Permits to import from each configured instance.
+    imports: HashMap<String, Semaphore>,
+    archive_permits: Semaphore,
+}
+
+/// Claims and runs jobs until the service stops, then waits for those that run.
+pub(super) async fn run(service: Arc<Service>) {
+    let permits = |name: &String| (name.clone(), Semaphore::new(MAX_IMPORTS));
+    let worker = Arc::new(Worker {
+        archives: ArchiveImporter::new(&service.index, &service.network),
+        failures: Mutex::default(),
+        claimed: AtomicUsize::new(0),
+        imports: service.settings.koji.iter().map(|instance| permits(&instance.name)).collect(),
+        archive_permits: Semaphore::new(MAX_ARCHIVES),
+        service,
+    });
+    let mut batches = JoinSet::new();
+    while !worker.service.stop.is_set() {
+        while let Some(ended) = batches.try_join_next() {
+            report_panic(ended);
+        }
+        let room = MAX_CLAIMED.saturating_sub(worker.claimed.load(Ordering::Acquire));
+        if room == 0 {
+            tokio::select! {
+                () = worker.service.stop.wait() => break,
+                ended = batches.join_next() => ended.into_iter().for_each(report_panic),
+            }
+            continue;
+        }
+        let claimed = tokio::select! {
+            // What may have been claimed is given back at the end.
+            () = worker.service.stop.wait() => break,
+            claimed = worker.service.index.claim_jobs(&worker.service.holder, room.min(MAX_CLAIM), TTL) => claimed,
+        };
+        let pause = match claimed {
+            Ok(jobs) if jobs.is_empty() => POLL_INTERVAL,
+            Ok(jobs) => {
+                worker.start(jobs, &mut batches).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(%error, "jobs were not claimed; trying again");
+                RETRY_INTERVAL
+            }
+        };
+        tokio::select! {
+            () = worker.service.stop.wait() => break,
+            () = worker.service.new_jobs.notified() => {}
+            () = sleep(pause) => {}
+        }
+    }
+    while let Some(ended) = batches.join_next().await {
+        report_panic(ended);
+    }
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a job failed; its claim expires");
+    }
+}
+
+impl Worker {
+    /// Starts claimed jobs: the builds of an instance together, each archive by itself.
+    async fn start(self: &Arc<Self>, jobs: Vec<Job>, batches: &mut JoinSet<()>) {
+        let mut builds: BTreeMap<String, Vec<(Job, BuildWork)>> = BTreeMap::new();
+        let count = jobs.len();
+        self.claimed.fetch_add(count, Ordering::AcqRel);
+        for job in jobs {
+            match Work::parse(&job.kind, &job.payload) {
+                Ok(Work::Build(work)) => builds.entry(work.instance.clone()).or_default().push((job, work)),
+                Ok(Work::Archive(work)) => {
+                    let worker = Arc::clone(self);
+                    batches.spawn(async move { worker.run_archive(job, work).await });
+                }
+                Err(reason) => {
+                    self.record_poison(&job, &reason).await;
+                    self.claimed.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
+        for (instance, jobs) in builds {
+            let worker = Arc::clone(self);
+            batches.spawn(async move { worker.run_builds(&instance, jobs).await });
+        }
+    }
+
+    async fn run_builds(&self, instance: &str, jobs: Vec<(Job, BuildWork)>) {
+        let (jobs, works): (Vec<Job>, Vec<BuildWork>) = jobs.into_iter().unzip();
+        let ended = self.while_claimed(&jobs, Box::pin(self.import_builds(instance, &works))).await;
+        if let Some(ends) = ended {
+            self.record(&jobs, ends).await;
+        }
+        self.claimed.fetch_sub(jobs.len(), Ordering::AcqRel);
+    }
+
+    /// Imports builds of one instance; the ends are in the order of the works. `None` if the service stopped before.
+    async fn import_builds(&self, instance: &str, works: &[BuildWork]) -> Option<Vec<TryEnd>> {
+        let all = |end: TryEnd| Some(vec![end; works.len()]);
+        let Some(permits) = self.imports.get(instance) else {
+            return all(TryEnd::Permanent(format!(
+                "expected a Koji instance of the configuration, found {instance:?}"
+            )));
+        };
+        let _permit = permits.acquire().await.ok()?;
+        if self.service.stop.is_set() {
+            return None;
+        }
+        let service = &self.service;
+        let importer = match service.importers.get(instance, &service.index, &service.network).await {
+            Ok(Some(importer)) => importer,
+            Ok(None) => return all(TryEnd::Permanent(format!("expected a Koji instance, found {instance:?}"))),
+            Err(failure) => return all(TryEnd::Passing(failure.to_string())),
+        };
+        let requests: Vec<BuildRequest> = works.iter().map(request).collect();
+        let outcomes = match importer.import(&requests).await {
+            Ok(outcomes) => outcomes,
+            Err(failure) => return all(TryEnd::Passing(failure.to_string())),
+        };
+        let mut ends = Vec::new();
+        for (work, outcome) in works.iter().zip(outcomes) {
+            tracing::info!(instance, build = %work.build, source = work.source, ?outcome, "build");
+            if let BuildOutcome::Imported { packages } = outcome {
+                service.metrics.count_packages(&format!("koji/{instance}"), packages);
+            }
+            ends.push(end_of_build(outcome));
+        }
+        Some(ends)
+    }
+
+    async fn run_archive(&self, job: Job, work: ArchiveWork) {
+        let jobs = [job];
+        let ended = self.while_claimed(&jobs, Box::pin(self.import_archive(&work))).await;
+        if let Some(end) = ended {
+            self.record(&jobs, vec![end]).await;
+        }
+        self.claimed.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Imports an archive; `None` if the service stopped before.
+    async fn import_archive(&self, work: &ArchiveWork) -> Option<TryEnd> {
+        let _permit = self.archive_permits.acquire().await.ok()?;
+        if self.service.stop.is_set() {
+            return None;
+        }
+        let ArchiveWork { store, path, source } = work;
+        let outcome = match self.archives.import(store, path).await {
+            Ok(outcome) => outcome,
+            Err(error) => return Some(TryEnd::Passing(error.to_string())),
+        };
+        tracing::info!(store, path, source, ?outcome, "archive");
+        Some(match outcome {
+            ArchiveOutcome::Imported(imported) => {
+                self.service.metrics.count_packages(&format!("archive/{store}"), u64::from(imported.is_new));
+                TryEnd::Done
+            }
+            ArchiveOutcome::Gone { .. } => TryEnd::Done,
+            ArchiveOutcome::Failed { reason, is_permanent: true } => TryEnd::Permanent(reason),
+            ArchiveOutcome::Failed { reason, is_permanent: false } => TryEnd::Passing(reason),
+        })
+    }
+
+    /// Runs the work of claimed jobs, and renews their claims meanwhile. `None` if a claim was lost, which aborts the
+    /// work, or if the work never began.
+    async fn while_claimed<T>(&self, jobs: &[Job], work: impl Future<Output = Option<T>>) -> Option<T> {
+        let ids: Vec<i64> = jobs.iter().map(|job| job.id).collect();
+        let lost = async {
+            loop {
+                sleep(RENEW_INTERVAL).await;
+                match self.service.index.renew_jobs(&self.service.holder, &ids, TTL).await {
+                    Ok(renewed) if renewed < ids.len() as u64 => return,
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "claims of jobs were not renewed"),
+                }
+            }
+        };
+        tokio::select! {
+            ended = work => ended,
+            () = lost => {
+                tracing::warn!(jobs = ids.len(), "another indexer claimed a job meanwhile: aborting its work here");
+                None
+            }
+        }
+    }
+
+    /// Records the ends of jobs. While the database fails, the jobs stay claimed, and run again once that has expired.
+    async fn record(&self, jobs: &[Job], ends: Vec<TryEnd>) {
+        let mut done = Vec::new();
+        for (job, end) in jobs.iter().zip(ends) {
+            let verdict = self.failures.lock().unwrap_or_else(PoisonError::into_inner).judge(job.id, end);
+            match verdict {
+                Verdict::Done => done.push(job.clone()),
+                Verdict::Poison { reason } => self.record_poison(job, &reason).await,
+                // What was aborted did not fail. Its claim is given back.
+                Verdict::Retry { .. } if self.service.network.stop.is_set() => {}
+                Verdict::Retry { pause, error } => {
+                    if !error.is_empty() {
+                        tracing::warn!(job = job.key, attempts = job.attempts, ?pause, error, "trying again");
+                    }
+                    let retried = self.service.index.retry_job(&self.service.holder, job, pause, &error).await;
+                    self.recorded(job, JobResult::Retried, retried);
+                }
+            }
+        }
+        if let Err(error) = self.service.index.finish_jobs(&self.service.holder, &done).await {
+            return tracing::error!(%error, jobs = done.len(), "the end of jobs was not recorded");
+        }
+        for job in &done {
+            self.service.metrics.count_job(&job.kind, JobResult::Done);
+        }
+    }
+
+    async fn record_poison(&self, job: &Job, reason: &str) {
+        tracing::error!(job = job.key, reason, "given up: the job is kept as poison");
+        let kept = self.service.index.poison_job(&self.service.holder, job, reason).await;
+        self.recorded(job, JobResult::Poison, kept);
+    }
+
+    fn recorded(&self, job: &Job, result: JobResult, recorded: sql::Result<()>) {
+        match recorded {
+            Ok(()) => self.service.metrics.count_job(&job.kind, result),
+            Err(error) => tracing::error!(%error, job = job.key, "the end of a job was not recorded"),
+        }
+    }
+}
+
+fn request(work: &BuildWork) -> BuildRequest {
+    let reference = match &work.build {
+        BuildName::Id(id) => BuildRef::Id(*id),
+        BuildName::Nvr(nvr) => BuildRef::Nvr(nvr.clone()),
+    };
+    BuildRequest { reference, deleted_at: work.deleted_at }
+}
+
+fn end_of_build(outcome: BuildOutcome) -> TryEnd {
+    match outcome {
+        BuildOutcome::Imported { .. } | BuildOutcome::Unchanged | BuildOutcome::Deleted | BuildOutcome::Skipped(_) => {
+            TryEnd::Done
+        }
+        BuildOutcome::Building => TryEnd::Building,
+        BuildOutcome::Unknown => TryEnd::Unknown("expected a build that the hub knows, found none".to_owned()),
+        BuildOutcome::Failed { reason, is_permanent: true } => TryEnd::Permanent(reason),
+        BuildOutcome::Failed { reason, is_permanent: false } => TryEnd::Passing(reason),
+    }
+}
