@@ -6,7 +6,7 @@
 //!   fixtures and its core dump;
 //! - servers: [`darkserver`], our three programs; [`indexer`], the service of one; [`programs`], which builds them;
 //!   [`mariadb`] and [`galera`]; [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP;
-//!   [`static_server`], one that counts what it sends, and lies;
+//!   [`static_server`], one that counts what it sends, and lies; [`koji_hub`], a Koji;
 //! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers
 //!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
@@ -39,6 +39,7 @@ pub mod headers;
 pub mod http;
 pub mod ima;
 pub mod indexer;
+pub mod koji_hub;
 pub mod mariadb;
 pub mod namespaces;
 pub mod process;

@@ -2,7 +2,7 @@
 //! bytes by path, and a test can make it lie, break off or change at any time.
 
 mod answer;
-mod connection;
+pub(crate) mod connection;
 
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

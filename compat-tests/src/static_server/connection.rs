@@ -64,7 +64,7 @@ fn answer_all(shared: &Shared, stream: impl Read + Write, socket: &TcpStream, co
 }
 
 /// Request line and headers; `None` at the end of the connection.
-fn read_head(stream: &mut impl BufRead) -> Option<String> {
+pub(crate) fn read_head(stream: &mut impl BufRead) -> Option<String> {
     let mut head = Vec::new();
     loop {
         let before = head.len();
