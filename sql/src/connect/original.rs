@@ -1,4 +1,4 @@
-//! Database settings from the original darkserver's configuration files, as Python 2's ConfigParser read them.
+//! The database and the broker in the original darkserver's configuration files, as Python 2's ConfigParser read them.
 //!
 //! The parser is our own: no crate reads this form of INI (`%(key)s`, `rem` comments, `:`, continued values, comments
 //! that start with ` ;` inside a value).
@@ -51,6 +51,30 @@ pub fn indexer_database(directory: &Path) -> Result<Option<DatabaseUrl>> {
     Ok(None)
 }
 
+/// The broker of the original's importer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalBroker {
+    /// Its host.
+    pub host: String,
+    /// Its port. `None`: the default one.
+    pub port: Option<u16>,
+    /// Its virtual host.
+    pub virtual_host: String,
+}
+
+/// Returns the broker in `rabbitmq.cfg`: `localhost` and the virtual host `/` where the file states none. `None` if
+/// there is no such file. Other keys are settings of the original's client.
+///
+/// # Errors
+/// If the file cannot be read: the message states the file, its contents and what to do.
+pub fn importer_broker(directory: &Path) -> Result<Option<OriginalBroker>> {
+    let Some(file) = OriginalFile::read(directory.join("rabbitmq.cfg"), "rabbitmq")? else { return Ok(None) };
+    let or = |value: String, default: &str| if value.is_empty() { default.to_owned() } else { value };
+    let host = or(file.value("host")?, "localhost");
+    file.refuse_port_in(&host)?;
+    Ok(Some(OriginalBroker { host, port: file.port()?, virtual_host: or(file.value("virtual_host")?, "/") }))
+}
+
 /// One section of a file, with the values of `[DEFAULT]`.
 struct OriginalFile {
     path: PathBuf,
@@ -87,17 +111,25 @@ impl OriginalFile {
                 return Err(self.refuse(&expected, "none".into()));
             }
         }
-        if let Some((address, port)) = host_and_port(&host) {
-            let expected = format!("host = {address} and port = {port}: the port is a key of its own");
-            return Err(self.refuse(&expected, format!("host = {host}")));
-        }
-        let port = match self.value("port")?.as_str() {
-            "" => None,
-            port => Some(port.parse().map_err(|_| self.refuse("port = 1 to 65535", format!("port = {port}")))?),
-        };
+        self.refuse_port_in(&host)?;
+        let port = self.port()?;
         let host = if host.is_empty() { "localhost" } else { &host };
         let [(_, user), (_, database)] = &names;
         Ok(Some(DatabaseUrl::mysql(host, user, &self.value("password")?, database, port)))
+    }
+
+    fn refuse_port_in(&self, host: &str) -> Result<()> {
+        let Some((address, port)) = host_and_port(host) else { return Ok(()) };
+        let expected = format!("host = {address} and port = {port}: the port is a key of its own");
+        Err(self.refuse(&expected, format!("host = {host}")))
+    }
+
+    /// Returns the value of `port`, `None` if it is empty.
+    fn port(&self) -> Result<Option<u16>> {
+        match self.value("port")?.as_str() {
+            "" => Ok(None),
+            port => port.parse().map(Some).map_err(|_| self.refuse("port = 1 to 65535", format!("port = {port}"))),
+        }
     }
 
     /// Returns a value with `%%` and `%(key)s` replaced; empty if there is none.
@@ -216,6 +248,26 @@ mod tests {
         let shipped = "[darkserver]\ndatabase=darkserver\nuser=name\npassword=password\nhost=localhost\nport=3306\n\
                        unique=server1.ip\n";
         assert_eq!(read(&[("darkjobworker.conf", shipped)], indexer_database), Ok(None));
+    }
+
+    #[test]
+    fn the_broker_of_the_importer_is_read() {
+        let read = |text: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("rabbitmq.cfg"), text).unwrap();
+            importer_broker(directory.path()).map_err(|error| error.to_string())
+        };
+        let broker = |host: &str, port, virtual_host: &str| {
+            Ok(Some(OriginalBroker { host: host.into(), port, virtual_host: virtual_host.into() }))
+        };
+        assert_eq!(importer_broker(Path::new("/nonexistent")).unwrap(), None);
+        assert_eq!(read("[other]\nhost = h\n"), Ok(None));
+        assert_eq!(read("[rabbitmq]\n"), broker("localhost", None, "/"));
+        let all = "[DEFAULT]\nat: example.org\n[rabbitmq]\nHost = mq.%(at)s ; ours\nvirtual_host = /100%%\nport: 5673\n\
+                   connection_attempts = 3\n";
+        assert_eq!(read(all), broker("mq.example.org", Some(5673), "/100%"));
+        assert!(read("[rabbitmq]\nport = x\n").is_err_and(|error| error.contains("expected port = 1 to 65535")));
+        assert!(read("[rabbitmq]\nhost = h:1\n").is_err_and(|error| error.contains("the port is a key of its own")));
     }
 
     #[test]
