@@ -5,8 +5,8 @@
 //!   them; [`headers`], the file classes in headers; [`ima`], packages with signed files; [`crash`], a program of the
 //!   fixtures and its core dump;
 //! - servers: [`darkserver`], our three programs; [`indexer`], the service of one; [`programs`], which builds them;
-//!   [`mariadb`] and [`galera`]; [`debuginfod`], elfutils' server and client; [`files`], a directory over HTTP;
-//!   [`static_server`], one that counts what it sends, and lies; [`koji_hub`], a Koji;
+//!   [`mariadb`] and [`galera`]; [`rabbitmq`]; [`debuginfod`], elfutils' server and client; [`files`], a directory
+//!   over HTTP; [`static_server`], one that counts what it sends, and lies; [`koji_hub`], a Koji;
 //! - faults: [`fake_server`], servers that send wrong answers, hang or break off; [`upstreams`], debuginfod servers
 //!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
@@ -46,6 +46,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod python;
+pub mod rabbitmq;
 pub mod repository;
 pub mod rpmbuild;
 pub mod small_disk;
