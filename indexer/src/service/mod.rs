@@ -4,6 +4,7 @@
 //! committed. The parts run beside each other and share a [`Service`]:
 //! - [`http`]: the listener for [`hooks`], metrics, health and readiness;
 //! - [`worker`]: claims jobs and runs them; [`policy`]: what follows from their ends;
+//! - [`crate::feeders::messages`]: a consumer for each queue of messages;
 //! - [`refresh`], [`schedule`]: repositories, checks of places, reconcilers and sweeps, each under its [`lease`];
 //! - [`database`]: whether the database can be used; [`workload`]: what it knows of jobs and lags, as [`metrics`];
 //! - [`notify`]: the system manager.
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::feeders::messages::consumer;
 use crate::fetch::network::Network;
 use crate::pipeline::stop::{REPEAT_INTERVAL, Stop, wait_for_signal};
 use crate::report::failure::{self, Result};
@@ -185,6 +187,9 @@ async fn run_parts(service: Arc<Service>) {
     for instance in &service.settings.koji {
         parts.spawn(schedule::run_reconciler(Arc::clone(&service), Arc::clone(instance)));
         parts.spawn(schedule::run_sweep(Arc::clone(&service), Arc::clone(instance)));
+    }
+    for queue in &service.settings.queues {
+        parts.spawn(consumer::run(Arc::clone(&service), queue.clone()));
     }
     let is_first_refresh_done = Stop::default();
     parts.spawn(refresh::run(Arc::clone(&service), is_first_refresh_done.clone()));

@@ -13,11 +13,13 @@ use crate::fetch::network::NetworkLimits;
 use crate::report::failure::{CommandFailure, Result};
 use hooks::HooksTable;
 use koji::KojiTable;
+use messages::MessagesTable;
 use service::ServiceTable;
 use tables::{CheckTable, RepositoryTable, StoreTable};
 
 pub(crate) mod hooks;
 pub(crate) mod koji;
+pub(crate) mod messages;
 mod original;
 pub(crate) mod service;
 pub(crate) mod tables;
@@ -26,8 +28,8 @@ pub(crate) mod tables;
 const FILE: &str = "indexer.toml";
 /// What the configuration file holds, for messages.
 const EXPECTED: &str = "`database = \"URL\"`, `exclude` and `include` as lists of globs, `contact`, \
-                        `requests_per_host`, `[check]`, `[service]`, `[hooks]`, `[[store]]` and `[[repository]]`, as in \
-                        docs/indexer.toml";
+                        `requests_per_host`, `[check]`, `[service]`, `[hooks]`, `[[store]]`, `[[repository]]`, \
+                        `[[koji]]` and `[[messages]]`, as in docs/indexer.toml";
 
 /// The keys of the configuration file.
 #[derive(Default, Deserialize)]
@@ -55,6 +57,8 @@ struct ConfigurationFile {
     repositories: Vec<RepositoryTable>,
     #[serde(default)]
     koji: Vec<KojiTable>,
+    #[serde(default)]
+    messages: Vec<MessagesTable>,
 }
 
 /// What the configuration file holds for `repo` and for checks.

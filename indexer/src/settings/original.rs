@@ -5,10 +5,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use lapin::uri::AMQPUri;
 use serde::Deserialize;
 
 use super::koji::read_url;
+use super::messages;
 use crate::feeders::koji::KojiInstance;
+use crate::feeders::messages::{QueueSettings, TlsFiles};
 use crate::report::failure::{CommandFailure, Result};
 
 /// The original's Koji instances.
@@ -21,6 +24,37 @@ const PACKAGES: &str = "/packages";
 struct KojiInfo {
     hub: String,
     pkgs: String,
+}
+
+/// The queue of the original's importer.
+const QUEUE: &str = "darkserver_importer";
+
+/// Returns the queue of the broker in `rabbitmq.cfg`: durable, and bound to nothing but the default exchange. `None`
+/// without that file.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(super) fn queue(etc: &Path, contact: Option<String>) -> Result<Option<QueueSettings>> {
+    let Some(broker) = sql::original::importer_broker(etc)? else { return Ok(None) };
+    let mut uri = AMQPUri { vhost: broker.virtual_host, ..AMQPUri::default() };
+    uri.authority.host = broker.host;
+    uri.authority.port = broker.port.unwrap_or(uri.authority.port);
+    messages::with_defaults(&mut uri);
+    Ok(Some(QueueSettings {
+        name: QUEUE.to_owned(),
+        uri,
+        tls: TlsFiles::default(),
+        queue: Some(QUEUE.to_owned()),
+        passive: false,
+        durable: true,
+        auto_delete: false,
+        exclusive: false,
+        exchange: String::new(),
+        topic_prefix: messages::TOPIC_PREFIX.to_owned(),
+        prefetch: messages::PREFETCH.get(),
+        koji: None,
+        contact,
+    }))
 }
 
 /// Returns the instances of `koji_info.json` in `etc`, by name; none without that file.
@@ -111,5 +145,17 @@ mod tests {
             let message = read(&text).unwrap_err().to_string();
             assert!(message.contains(expected) && message.contains(KOJI_INFO), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn the_original_s_queue_is_durable_and_bound_to_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(queue(directory.path(), None).unwrap().is_none());
+        fs::write(directory.path().join("rabbitmq.cfg"), "[rabbitmq]\nhost: mq.example.org\nvirtual_host: /v\n")
+            .unwrap();
+        let found = queue(directory.path(), None).unwrap().unwrap();
+        assert_eq!(found.broker(), "amqp://mq.example.org:5672, vhost /v");
+        assert_eq!((found.queue.as_deref(), found.exchange.as_str()), (Some(QUEUE), ""));
+        assert_eq!([found.durable, found.auto_delete, found.exclusive, found.passive], [true, false, false, false]);
     }
 }

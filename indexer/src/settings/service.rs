@@ -8,11 +8,13 @@ use serde::Deserialize;
 
 use super::hooks::HooksTable;
 use super::koji::koji_instances;
+use super::messages;
 use super::tables;
 use super::{RepositorySettings, repositories};
 use crate::cli::Common;
 use crate::feeders::filter::PathFilter;
 use crate::feeders::koji::KojiInstance;
+use crate::feeders::messages::QueueSettings;
 use crate::logging::LogFormat;
 use crate::report::failure::{CommandFailure, Result};
 
@@ -52,6 +54,8 @@ pub(crate) struct ServiceSettings {
     pub(crate) repositories: RepositorySettings,
     /// The Koji instances, in the file's order.
     pub(crate) koji: Vec<Arc<KojiInstance>>,
+    /// The queues of messages, in the file's order.
+    pub(crate) queues: Vec<QueueSettings>,
     pub(crate) hooks: HooksTable,
     /// The globs of the configuration file, which separate nested stores.
     pub(crate) filter: PathFilter,
@@ -71,12 +75,16 @@ pub(crate) fn service(common: &Common) -> Result<ServiceSettings> {
             repositories.path.display()
         )));
     }
+    let koji: Vec<Arc<KojiInstance>> = koji_instances(common)?.into_iter().map(Arc::new).collect();
+    let names: Vec<&str> = koji.iter().map(|koji| koji.name.as_str()).collect();
+    let queues = messages::queues(common, &names)?;
     Ok(ServiceSettings {
         listen,
         refresh_interval,
         log_format: log_format.unwrap_or_default(),
         repositories,
-        koji: koji_instances(common)?.into_iter().map(Arc::new).collect(),
+        koji,
+        queues,
         hooks: file.hooks,
         filter: super::filter(common, &[], &[])?,
     })
