@@ -46,9 +46,14 @@ impl Columns {
             state: claimed.origin.state().as_str().to_owned(),
             koji_instance: claimed.koji.as_ref().map(|koji| koji.instance.clone()),
             koji_build: claimed.koji.as_ref().map(|koji| koji.build),
-            koji_volume: claimed.koji.as_ref().map(|koji| koji.volume.clone()),
+            koji_volume: volume(claimed).map(str::to_owned),
         }
     }
+}
+
+/// Returns the volume of its build. The database of an original has none.
+fn volume(claimed: &ClaimedPackage) -> Option<&str> {
+    claimed.koji.as_ref().map(|koji| koji.volume.as_str()).filter(|volume| !volume.is_empty())
 }
 
 /// Inserts packages, while this transaction excludes all others that insert such rows. `existing` are the ids of rows
@@ -115,7 +120,7 @@ async fn write(
                     .push_bind(now)
                     .push_bind(koji.map(|koji| koji.instance.as_str()))
                     .push_bind(koji.map(|koji| koji.build))
-                    .push_bind(koji.map(|koji| koji.volume.as_str()));
+                    .push_bind(volume(claimed));
                 if let Some(id) = &mut next {
                     row.push_bind(*id);
                     *id += 1;

@@ -68,7 +68,7 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
     let ids: Vec<i64> = packages.iter().filter_map(|package| package.id.or_else(|| next.next())).collect();
 
     let (mut claims, mut members, mut hashes) = (NewClaims::default(), Vec::new(), Vec::new());
-    let mut stated = Vec::new();
+    let (mut stated, mut stated_once) = (Vec::new(), Vec::new());
     // A path has one package.
     let mut places: BTreeMap<(i64, PathHash), UnreadPlace<'_>> = BTreeMap::new();
     let mut unseen: BTreeMap<(i64, PathHash), PackagePlace<'_>> = BTreeMap::new();
@@ -80,7 +80,8 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
             claims.add(package_id, &package.known, claimed);
         }
         members.extend(claimed.repository_id.map(|repository_id| (package_id, repository_id)));
-        stated.extend(claimed.koji.as_ref().map(|koji| (package_id, koji)));
+        let of_source = if claimed.origin == Origin::Legacy { &mut stated_once } else { &mut stated };
+        of_source.extend(claimed.koji.as_ref().map(|koji| (package_id, koji)));
         if let Some(location) = &claimed.location {
             let path_hash = PathHash::of_path(&location.path);
             let (place, repository_id) = (PackagePlace { package_id, path_hash, location }, claimed.repository_id);
@@ -93,7 +94,8 @@ async fn insert(transaction: &mut Transaction, writer: &str, batch: &[ClaimedPac
     }
     hashes.extend(claims.0.keys().map(|(build_id, _)| hash_build_id(build_id)));
     claims.insert(transaction).await?;
-    origins::set(transaction, stated).await?;
+    origins::set(transaction, stated, origins::Source::Koji).await?;
+    origins::set(transaction, stated_once, origins::Source::Legacy).await?;
     memberships::begin(transaction, members, now).await?;
     let places = places.into_values().collect();
     let UnreadPlaces { places, taken } = locations::sort_unread(transaction, places).await?;

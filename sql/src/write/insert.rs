@@ -198,7 +198,7 @@ impl<'a> Batch<'a> {
             let existing = existing.get(identity)?;
             Some((existing.id, package.koji?))
         });
-        origins::set(transaction, stated.collect()).await
+        origins::set(transaction, stated.collect(), origins::Source::Koji).await
     }
 
     /// Adds rows for new names of plain files: a copy of a file is the same package. Each name has an ordinal of its

@@ -11,8 +11,21 @@ use crate::model::rows::{MAX_LIST, push_list};
 /// A package's columns of Koji: id, instance, build, volume.
 type OriginRow = (i64, Option<String>, Option<i64>, Option<String>);
 
+/// Who states the build of a package.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Koji itself, which replaces another build.
+    Koji,
+    /// The database of an original, which is used only where no build is known. It has no volume.
+    Legacy,
+}
+
 /// Sets the builds of packages, by their ids, where they have none or another one.
-pub(super) async fn set(transaction: &mut Transaction, stated: Vec<(i64, &KojiOrigin)>) -> sqlx::Result<()> {
+pub(super) async fn set(
+    transaction: &mut Transaction,
+    stated: Vec<(i64, &KojiOrigin)>,
+    source: Source,
+) -> sqlx::Result<()> {
     let stated: BTreeMap<i64, &KojiOrigin> = stated.into_iter().collect();
     let ids: Vec<i64> = stated.keys().copied().collect();
     let mut stored: HashMap<i64, OriginRow> = HashMap::new();
@@ -33,7 +46,8 @@ pub(super) async fn set(transaction: &mut Transaction, stated: Vec<(i64, &KojiOr
                 && *stored_build == Some(*build)
                 && stored_volume.as_ref() == Some(volume)
         });
-        if !is_same {
+        let is_kept = source == Source::Legacy && stored.get(&id).is_some_and(|(_, _, build, _)| build.is_some());
+        if !is_same && !is_kept {
             others.entry((instance, *build, volume)).or_default().push(id);
         }
     }
@@ -42,7 +56,10 @@ pub(super) async fn set(transaction: &mut Transaction, stated: Vec<(i64, &KojiOr
             both!(Transaction, transaction, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new("update packages set koji_instance = ");
                 query.push_bind(instance).push(", koji_build = ").push_bind(build);
-                query.push(", koji_volume = ").push_bind(volume).push(" where ");
+                query
+                    .push(", koji_volume = ")
+                    .push_bind(Some(volume).filter(|volume| !volume.is_empty()))
+                    .push(" where ");
                 push_list(&mut query, "id", ids);
                 query.build().execute(&mut **connection).await?;
             });

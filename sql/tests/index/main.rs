@@ -8,6 +8,7 @@ mod claims;
 mod deadlock;
 mod file_names;
 mod insert;
+mod legacy;
 mod lives;
 mod lost_connections;
 mod modules;
