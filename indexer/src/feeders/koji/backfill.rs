@@ -321,19 +321,22 @@ impl<'a> Backfill<'a> {
         cursor: impl Fn(Position) -> String,
     ) -> Result<Option<BackfillEnd>> {
         let mut todo = self.unknown(&page).await?;
-        let importer = self.importer;
-        // The hub is asked for one part while the headers of another are read.
-        let parts = stream::iter(parts(page, &mut todo)).map(|part| async move {
-            let imported = Box::pin(import_part(importer, part.builds)).await;
-            (part.end, imported)
+        // The hub is asked for one part while the headers of another are read. Each is a task of its own: one that is
+        // not polled while the position is written could hold the only connection that writes.
+        let parts = stream::iter(parts(page, &mut todo)).map(|part| {
+            let importer = self.importer.clone();
+            let imported = tokio::spawn(async move { Box::pin(import_part(&importer, part.builds)).await });
+            async move { (part.end, imported.await) }
         });
         let mut parts = pin!(parts.buffered(PARTS));
         while let Some((at, imported)) = parts.next().await {
-            let PartImport { end, failed } = imported?;
+            let PartImport { end, failed } = imported.map_err(CommandFailure::local)??;
             for (build, reason) in failed {
                 self.progress.fail(&build, &reason);
             }
             if end.is_some() {
+                // The parts that were begun end, too; what they read is in the index.
+                while parts.next().await.is_some() {}
                 return Ok(end);
             }
             self.importer.index.set_cursor(&self.cursor, &cursor(at)).await?;

@@ -74,3 +74,6 @@ impl From<sql::Error> for KojiError {
         Self::Command(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests;
