@@ -18,7 +18,6 @@ mod commands;
 mod feeders;
 mod fetch;
 mod jobs;
-#[expect(dead_code, reason = "the feeder of Koji uses it")]
 mod koji;
 mod logging;
 mod pipeline;
