@@ -355,3 +355,6 @@ fn check(response: &Response) -> Result<(), Failure> {
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Err(Failure { retry_after: seconds.map(Duration::from_secs), ..Failure::passing(text) })
 }
+
+#[cfg(test)]
+mod tests;
