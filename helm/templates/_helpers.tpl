@@ -167,20 +167,20 @@ tls = { {{ join ", " $files }} }
 {{- end }}
 
 {{- /* A CronJob's name has at most 52 characters. */}}
-{{- define "darkserver.importName" -}}
-{{- printf "%s-import" (include "darkserver.fullname" . | trunc 45 | trimSuffix "-") }}
+{{- define "darkserver.indexerName" -}}
+{{- printf "%s-indexer" (include "darkserver.fullname" . | trunc 44 | trimSuffix "-") }}
 {{- end }}
 
 {{- /* indexer.toml. Keys that are not given keep the indexer's own defaults. */}}
 {{- define "darkserver.indexerConfig" -}}
-{{- with .Values.import.contact }}
+{{- with .Values.indexer.contact }}
 contact = {{ toRawJson . }}
 {{- end }}
-requests_per_host = {{ int64 .Values.import.requestsPerHost }}
+requests_per_host = {{ int64 .Values.indexer.requestsPerHost }}
 
 [check]
-budget = {{ toRawJson .Values.import.check.budget }}
-{{ range .Values.import.stores }}
+budget = {{ toRawJson .Values.indexer.check.budget }}
+{{ range .Values.indexer.stores }}
 [[store]]
 {{- $store := . }}
 {{- range $key, $name := dict "name" "name" "tier" "tier" "url" "url" "path" "path" "pattern" "pattern" "redirectHosts" "redirect_hosts" "distros" "distros" }}
@@ -198,7 +198,7 @@ allow_private = {{ .allowPrivate }}
 absent_statuses = [{{ range $at, $status := . }}{{ if $at }}, {{ end }}{{ int64 $status }}{{ end }}]
 {{- end }}
 {{ end }}
-{{- range .Values.import.repositories }}
+{{- range .Values.indexer.repositories }}
 [[repository]]
 {{- $repository := . }}
 {{- range $key := list "name" "store" "path" "url" "format" "distro" "keys" "payload" }}
@@ -210,6 +210,69 @@ absent_statuses = [{{ range $at, $status := . }}{{ if $at }}, {{ end }}{{ int64 
 metadata_only = {{ .metadataOnly }}
 {{- end }}
 {{ end }}
+{{- range .Values.indexer.koji }}
+[[koji]]
+{{- $koji := . }}
+{{- range $key, $name := dict "name" "name" "hub" "hub" "topurl" "topurl" "store" "store" "headers" "headers" "skipArchs" "skip_archs" "distros" "distros" "reconcileInterval" "reconcile_interval" "overlap" "overlap" "sweepInterval" "sweep_interval" "since" "since" }}
+{{- if hasKey $koji $key }}
+{{ $name }} = {{ get $koji $key | toRawJson }}
+{{- end }}
+{{- end }}
+{{ end }}
+{{- if eq .Values.indexer.mode "listen" }}
+{{- range .Values.indexer.messages }}
+[[messages]]
+{{- $queue := . }}
+{{- range $key, $name := dict "name" "name" "url" "url" "queue" "queue" "exchange" "exchange" "topicPrefix" "topic_prefix" "koji" "koji" }}
+{{- if hasKey $queue $key }}
+{{ $name }} = {{ get $queue $key | toRawJson }}
+{{- end }}
+{{- end }}
+{{- range $key, $name := dict "passive" "passive" "durable" "durable" "autoDelete" "auto_delete" "exclusive" "exclusive" }}
+{{- if hasKey $queue $key }}
+{{ $name }} = {{ get $queue $key }}
+{{- end }}
+{{- end }}
+{{- if hasKey . "prefetch" }}
+prefetch = {{ int64 .prefetch }}
+{{- end }}
+{{- if .certificateSecret }}
+{{- $directory := printf "/etc/darkserver-messages/%s" .name }}
+ca_file = {{ printf "%s/ca.crt" $directory | toRawJson }}
+cert_file = {{ printf "%s/tls.crt" $directory | toRawJson }}
+key_file = {{ printf "%s/tls.key" $directory | toRawJson }}
+{{- end }}
+{{ end }}
+[service]
+refresh_interval = {{ toRawJson .Values.indexer.listen.refreshInterval }}
+
+[hooks]
+{{- if .Values.indexer.hooks.tokenSecret }}
+token_file = "/etc/darkserver-hooks/token"
+{{- end }}
+max_body = {{ toRawJson .Values.indexer.hooks.maxBody }}
+rate = {{ int64 .Values.indexer.hooks.rate }}
+burst = {{ int64 .Values.indexer.hooks.burst }}
+upload_stores = {{ toRawJson .Values.indexer.hooks.uploadStores }}
+max_upload = {{ toRawJson .Values.indexer.hooks.maxUpload }}
+min_free = {{ toRawJson .Values.indexer.hooks.minFree }}
+{{- end }}
+{{- end }}
+
+{{- /* The indexer's selector in the mode `listen`. */}}
+{{- define "darkserver.indexerSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "darkserver.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: indexer
+{{- end }}
+
+{{- /* A checksum of indexer.toml without user names, passwords and queries of URLs: more people may read a Deployment
+       than a Secret, and a hash lets them try passwords. */}}
+{{- define "darkserver.indexerChecksum" -}}
+{{- $text := include "darkserver.indexerConfig" . }}
+{{- $text = regexReplaceAll "://[^/\"]*@" $text "://" }}
+{{- $text = regexReplaceAll "\\?[^\"]*\"" $text "\"" }}
+{{- $text | sha256sum }}
 {{- end }}
 
 {{- /* "10Gi" as a number of MiB. */}}
@@ -280,22 +343,35 @@ capabilities:
 {{- end }}
 {{- $_ := set $names .name true }}
 {{- end }}
-{{- $import := .Values.import }}
-{{- if $import.enabled }}
+{{- $indexer := .Values.indexer }}
+{{- if $indexer.enabled }}
 {{- if not (or $db.existingSecret $db.writerUrl) }}
-{{- fail "database.writerUrl is missing: the import needs a user who may write; or name a Secret in database.existingSecret, or set import.enabled=false" }}
+{{- fail "database.writerUrl is missing: the indexer needs a user who may write; or name a Secret in database.existingSecret, or set indexer.enabled=false" }}
 {{- end }}
-{{- if and $import.existingSecret (or $import.stores $import.repositories $import.keys) }}
-{{- fail "import.existingSecret and import.stores, repositories and keys exclude each other: set one of them" }}
+{{- if and $indexer.existingSecret (or $indexer.stores $indexer.repositories $indexer.keys $indexer.koji) }}
+{{- fail "indexer.existingSecret and indexer.stores, repositories, keys and koji exclude each other: set one of them" }}
 {{- end }}
-{{- if not (or $import.existingSecret $import.repositories) }}
-{{- fail "import.repositories is empty: name at least one repository, or a Secret with indexer.toml in import.existingSecret" }}
+{{- if eq $indexer.mode "cron" }}
+{{- if or $indexer.koji $indexer.messages $indexer.hooks.tokenSecret }}
+{{- fail "indexer.koji, messages and hooks have no effect in indexer.mode=cron: set indexer.mode=listen" }}
 {{- end }}
-{{- range $list := list "stores" "repositories" }}
+{{- if not (or $indexer.existingSecret $indexer.repositories) }}
+{{- fail "indexer.repositories is empty: name at least one repository, or a Secret with indexer.toml in indexer.existingSecret" }}
+{{- end }}
+{{- else if not (or $indexer.existingSecret $indexer.repositories $indexer.koji $indexer.hooks.tokenSecret) }}
+{{- fail "indexer.repositories, koji and hooks.tokenSecret are empty: name a source of packages, or a Secret with indexer.toml in indexer.existingSecret" }}
+{{- end }}
+{{- if and $indexer.messages (not (or $indexer.koji $indexer.existingSecret)) }}
+{{- fail "indexer.messages need indexer.koji: messages name builds, and the hub is asked for the rest" }}
+{{- end }}
+{{- if le (int $indexer.listen.terminationGracePeriodSeconds) 30 }}
+{{- fail "indexer.listen.terminationGracePeriodSeconds must be larger than 30: the indexer has 20 s to end requests and jobs" }}
+{{- end }}
+{{- range $list := list "stores" "repositories" "koji" "messages" }}
 {{- $names := dict }}
-{{- range get $import $list }}
+{{- range get $indexer $list }}
 {{- if hasKey $names .name }}
-{{- fail (printf "import.%s: expected a unique name for each, found %s twice" $list .name) }}
+{{- fail (printf "indexer.%s: expected a unique name for each, found %s twice" $list .name) }}
 {{- end }}
 {{- $_ := set $names .name true }}
 {{- end }}

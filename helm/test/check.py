@@ -7,9 +7,12 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 
 import jsonschema
 import kubernetes_validate
@@ -162,6 +165,20 @@ def validate(found, kube):
     return wrong
 
 
+def gateway_deployment(found):
+    """Returns the Deployment of the gateway."""
+    these = [doc for (kind, _), doc in found.items() if kind == "Deployment"
+             and doc["metadata"]["labels"]["app.kubernetes.io/component"] == "gateway"]
+    assert len(these) == 1, f"{len(these)} Deployments of gateways"
+    return these[0]
+
+
+def of_gateway(found, kind):
+    """Returns the only object of a kind that is not the indexer's."""
+    these = {key: doc for key, doc in found.items() if not key[1].endswith("-indexer")}
+    return only(these, kind)
+
+
 def pods(found):
     jobs = [(kind, doc["spec"]["jobTemplate"]["spec"]["template"]) for (kind, _), doc in found.items()
             if kind == "CronJob"]
@@ -235,7 +252,7 @@ def upstream(number, values):
 
 
 def cron_job(label, cron, secrets, values, image):
-    wanted, spec = values["import"], cron["spec"]
+    wanted, spec = values["indexer"], cron["spec"]
     check(f"{label}: the CronJob's name has at most 52 characters", len(cron["metadata"]["name"]) <= 52)
     check(f"{label}: one run at a time", spec["concurrencyPolicy"] == "Forbid")
     check(f"{label}: schedule and history", {key: spec[key] for key in (
@@ -243,36 +260,113 @@ def cron_job(label, cron, secrets, values, image):
         == {key: wanted[key] for key in (
             "schedule", "suspend", "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")})
     pod = spec["jobTemplate"]["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    check(f"{label}: the CronJob refreshes all repositories", container["command"] + container["args"] ==
+    check(f"{label}: the CronJob refreshes all repositories",
+          pod["containers"][0]["command"] + pod["containers"][0]["args"] ==
           ["darkserver-import", "repo", "--all", "--config", "/etc/darkserver/indexer.toml"])
-    check(f"{label}: the import runs the gateway's image", container["image"] == image)
+    indexer(label, pod, secrets, values, image)
+
+
+def service(label, found, secrets, values, image):
+    """Checks the Deployment of `listen` and what belongs to it."""
+    wanted = values["indexer"]
+    listen, hooks, queues = wanted["listen"], wanted["hooks"], wanted["messages"]
+    name = next(name for kind, name in found if kind == "Deployment" and name.endswith("-indexer"))
+    deployment = found["Deployment", name]["spec"]
+    pod, container = deployment["template"]["spec"], deployment["template"]["spec"]["containers"][0]
+    check(f"{label}: listen: arguments", container["command"] + container["args"] == [
+        "darkserver-import", "listen", "--config", "/etc/darkserver/indexer.toml", "--listen", "0.0.0.0:8003",
+        "--log-format", listen["logFormat"]], container["args"])
+    check(f"{label}: listen: replicas", deployment["replicas"] == listen["replicas"])
+    check(f"{label}: listen: an indexer is there during an upgrade",
+          deployment["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}})
+    check(f"{label}: listen: time to end", pod["terminationGracePeriodSeconds"] == listen["terminationGracePeriodSeconds"])
+    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        check(f"{label}: listen: {probe}", container[probe]["httpGet"] == {"path": path, "port": "http"})
+    check(f"{label}: listen: port", container["ports"] == [{"name": "http", "containerPort": 8003, "protocol": "TCP"}])
+    address = found["Service", name]["spec"]
+    check(f"{label}: listen: Service", address["type"] == wanted["service"]["type"] and address["ports"] == [
+        {"name": "http", "port": wanted["service"]["port"], "targetPort": "http", "protocol": "TCP"}], address)
+    selectors = [deployment["selector"]["matchLabels"], address["selector"]]
+    budget = found.get(("PodDisruptionBudget", name))
+    check(f"{label}: listen: disruption budget with several replicas only", bool(budget) == (listen["replicas"] > 1))
+    selectors += [budget["spec"]["selector"]["matchLabels"]] if budget else []
+    monitor = found.get(("ServiceMonitor", name))
+    check(f"{label}: listen: ServiceMonitor if wanted",
+          bool(monitor) == values["metrics"]["serviceMonitor"]["enabled"])
+    if monitor:
+        check(f"{label}: listen: ServiceMonitor finds the Service, and not the gateway's",
+              monitor["spec"]["selector"]["matchLabels"].items() <= found["Service", name]["metadata"]["labels"].items()
+              and not monitor["spec"]["selector"]["matchLabels"].items()
+              <= of_gateway(found, "Service")["metadata"]["labels"].items())
+    others = [template for kind, template in pods(found) if template is not deployment["template"]]
+    check(f"{label}: listen: selectors find the indexers alone", all(
+        selector.items() <= deployment["template"]["metadata"]["labels"].items()
+        and not any(selector.items() <= template["metadata"]["labels"].items() for template in others)
+        for selector in selectors))
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    check(f"{label}: listen: tokens of hooks if wanted", ("/etc/darkserver-hooks" in mounts) == bool(hooks["tokenSecret"]))
+    if hooks["tokenSecret"]:
+        check(f"{label}: listen: tokens of hooks", volumes[mounts["/etc/darkserver-hooks"]["name"]]["secret"] == {
+            "secretName": hooks["tokenSecret"], "defaultMode": 0o440,
+            "items": [{"key": hooks["tokenKey"], "path": "token"}]})
+    certificates = {f"/etc/darkserver-messages/{queue['name']}": queue["certificateSecret"] for queue in queues
+                    if "certificateSecret" in queue}
+    check(f"{label}: listen: certificates of brokers", certificates == {
+        path: volumes[mount["name"]]["secret"]["secretName"] for path, mount in mounts.items()
+        if path.startswith("/etc/darkserver-messages/")})
+    indexer(label, pod, secrets, values, image)
+
+
+def queue_table(values):
+    """Returns a queue as it stands in indexer.toml."""
+    table = snake(values)
+    if table.pop("certificate_secret", None):
+        directory = f"/etc/darkserver-messages/{values['name']}"
+        table |= {"ca_file": f"{directory}/ca.crt", "cert_file": f"{directory}/tls.crt",
+                  "key_file": f"{directory}/tls.key"}
+    return table
+
+
+def indexer(label, pod, secrets, values, image):
+    """Checks what CronJob and Deployment have in common."""
+    wanted = values["indexer"]
+    container = pod["containers"][0]
+    check(f"{label}: the indexer runs the gateway's image", container["image"] == image)
     write = database_reference(container)
-    check(f"{label}: the import has the writing user", write[1] == values["database"]["writerKey"], write)
+    check(f"{label}: the indexer has the writing user", write[1] == values["database"]["writerKey"], write)
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
     secret = volumes[mounts["/etc/darkserver"]["name"]]["secret"]["secretName"]
     if not values["database"].get("existingSecret"):
-        check(f"{label}: the import's Secret has the writing user alone, and stays",
+        check(f"{label}: the indexer's Secret has the writing user alone, and stays",
               {k: base64.b64decode(v).decode() for k, v in secrets[write[0]]["data"].items()} == {write[1]: WRITER}
               and "annotations" not in secrets[write[0]]["metadata"])
     if wanted["existingSecret"]:
-        check(f"{label}: the import takes the existing Secret", secret == wanted["existingSecret"])
+        check(f"{label}: the indexer takes the existing Secret", secret == wanted["existingSecret"])
         return
     files = {name: base64.b64decode(data).decode() for name, data in secrets[secret]["data"].items()}
     config = tomllib.loads(files.pop("indexer.toml"))
     check(f"{label}: files of keys", files == wanted["keys"], list(files))
+    hooks = {key: value for key, value in snake(wanted["hooks"]).items() if key not in ("token_secret", "token_key")}
+    if wanted["hooks"]["tokenSecret"]:
+        hooks["token_file"] = "/etc/darkserver-hooks/token"
     check(f"{label}: indexer.toml", config == {
         **({"contact": wanted["contact"]} if wanted["contact"] else {}),
         "requests_per_host": wanted["requestsPerHost"],
         "check": snake(wanted["check"]),
-        "store": [snake(store) for store in wanted["stores"]],
-        "repository": [snake(repository) for repository in wanted["repositories"]],
+        **({"store": [snake(store) for store in wanted["stores"]]} if wanted["stores"] else {}),
+        **({"repository": [snake(repository) for repository in wanted["repositories"]]}
+           if wanted["repositories"] else {}),
+        **({"koji": [snake(koji) for koji in wanted["koji"]]} if wanted["koji"] else {}),
+        **({"messages": [queue_table(queue) for queue in wanted["messages"]]} if wanted["messages"] else {}),
+        **({"service": {"refresh_interval": wanted["listen"]["refreshInterval"]}, "hooks": hooks}
+           if wanted["mode"] == "listen" else {}),
     }, config)
 
 
 def common(label, text, found, values):
-    deployment = only(found, "Deployment")
+    deployment = gateway_deployment(found)
     pod = deployment["spec"]["template"]
     gateway = pod["spec"]["containers"][0]
 
@@ -326,12 +420,16 @@ def common(label, text, found, values):
         check(f"{label}: the Job needs no account of the release",
               ("ServiceAccount", account) not in found, account)
         check(f"{label}: both run the same image", container["image"] == gateway["image"])
-    elif not existing and not values["import"]["enabled"]:
+    elif not existing and not values["indexer"]["enabled"]:
         check(f"{label}: no writing user without a migration", len(secrets) == 1, list(secrets))
 
     crons = [doc for (kind, _), doc in found.items() if kind == "CronJob"]
-    if check(f"{label}: CronJob if wanted", len(crons) == int(values["import"]["enabled"])) and crons:
+    mode = values["indexer"]["mode"] if values["indexer"]["enabled"] else None
+    if check(f"{label}: CronJob if wanted", len(crons) == int(mode == "cron")) and crons:
         cron_job(label, crons[0], secrets, values, gateway["image"])
+    listening = [name for kind, name in found if kind == "Deployment" and name.endswith("-indexer")]
+    if check(f"{label}: Deployment of the indexer if wanted", len(listening) == int(mode == "listen")) and listening:
+        service(label, found, secrets, values, gateway["image"])
 
     # The command line.
     tls = values["gateway"]["tls"]["secretName"]
@@ -364,18 +462,19 @@ def common(label, text, found, values):
     check(f"{label}: time to finish downloads", pod["spec"]["terminationGracePeriodSeconds"] >= 60)
 
     # Selectors.
-    service = only(found, "Service")
-    selectors = [deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"]]
-    disruption = [doc for (kind, _), doc in found.items() if kind == "PodDisruptionBudget"]
+    address = of_gateway(found, "Service")
+    selectors = [deployment["spec"]["selector"]["matchLabels"], address["spec"]["selector"]]
+    disruption = [doc for (kind, name), doc in found.items()
+                  if kind == "PodDisruptionBudget" and not name.endswith("-indexer")]
     selectors += [doc["spec"]["selector"]["matchLabels"] for doc in disruption]
 
     def selects(selector, template):
         return selector.items() <= template["metadata"]["labels"].items()
 
     check(f"{label}: selectors find the gateway", all(selects(s, pod) for s in selectors))
-    check(f"{label}: selectors leave Job and CronJob out",
-          not any(selects(s, template) for s in selectors for kind, template in pods(found) if kind != "Deployment"))
-    check(f"{label}: service ports", service["spec"]["ports"] ==
+    check(f"{label}: selectors leave Job and indexer out",
+          not any(selects(s, template) for s in selectors for _, template in pods(found) if template is not pod))
+    check(f"{label}: service ports", address["spec"]["ports"] ==
           [{"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, _, port in ports])
     check(f"{label}: disruption budget with several replicas only", len(disruption) == int(values["replicaCount"] > 1))
     check(f"{label}: everything is in the namespace",
@@ -409,7 +508,7 @@ def common(label, text, found, values):
 
 
 def gateway_container(found):
-    return only(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    return gateway_deployment(found)["spec"]["template"]["spec"]["containers"][0]
 
 
 def environment(found):
@@ -438,14 +537,14 @@ def default(found):
           {key: json.dumps(value) if isinstance(value, bool) else str(value) for key, value in given.items()} == documented(),
           (given, documented()))
     check("default: the gateway decides what is logged", "RUST_LOG" not in environment(found))
-    volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    volumes = gateway_deployment(found)["spec"]["template"]["spec"]["volumes"]
     check("default: bounded cache", {"name": "cache", "emptyDir": {"sizeLimit": "12Gi"}} in volumes)
     check("default: nothing optional",
           sorted(kind for kind, _ in found) == sorted(["ConfigMap", "Deployment", "Job", "PodDisruptionBudget", "Secret",
                                                        "Secret", "Service", "ServiceAccount"]))
     check("default: image", gateway_container(found)["image"] == "darkserver:0.1.0", gateway_container(found)["image"])
     check("default: no public URL to invent", "DARKSERVER_PUBLIC_URL" not in environment(found))
-    strategy = only(found, "Deployment")["spec"]["strategy"]
+    strategy = gateway_deployment(found)["spec"]["strategy"]
     check("default: never fewer gateways than wanted",
           strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1})
 
@@ -467,7 +566,7 @@ def ingress(found):
     check("ingress: class", doc["spec"]["ingressClassName"] == "public")
     check("ingress: hosts", [rule["host"] for rule in doc["spec"]["rules"]] ==
           ["debuginfod.example.org", "darkserver.example.org"])
-    service = only(found, "Service")["metadata"]
+    service = of_gateway(found, "Service")["metadata"]
     for rule in doc["spec"]["rules"]:
         check("ingress: backend", rule["http"]["paths"] == [{"path": "/", "pathType": "Prefix", "backend": {
             "service": {"name": service["name"], "port": {"name": "http"}}}}])
@@ -475,7 +574,7 @@ def ingress(found):
     check("ingress: public URL of the first host",
           environment(found)["DARKSERVER_PUBLIC_URL"] == "https://debuginfod.example.org")
     # Kubernetes has no schema for this kind, so each of its few fields is checked.
-    monitor = only(found, "ServiceMonitor")
+    monitor = of_gateway(found, "ServiceMonitor")
     check("ingress: ServiceMonitor", set(monitor["spec"]) == {"selector", "endpoints"} and
           monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}])
     check("ingress: ServiceMonitor finds the Service",
@@ -487,7 +586,7 @@ def cache_claim(found):
     claim = only(found, "PersistentVolumeClaim")["spec"]
     check("cache-claim: claim", claim == {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
                                           "resources": {"requests": {"storage": "1Ti"}}}, claim)
-    deployment = only(found, "Deployment")["spec"]
+    deployment = gateway_deployment(found)["spec"]
     check("cache-claim: old pod goes first", deployment["strategy"] == {"type": "Recreate"})
     own = deployment["template"]["spec"]["securityContext"]
     check("cache-claim: ids can be left out", set(own) == {"runAsNonRoot", "seccompProfile"}, own)
@@ -520,11 +619,11 @@ def federation(found):
     check("federation: relay", config["relay"] == {"max_source": "1MiB", "max_concurrent": 8}, config)
     check("federation: log filter", environment(found)["RUST_LOG"] == "info,access=warn", environment(found))
     check("federation: public URL", environment(found)["DARKSERVER_PUBLIC_URL"] == "https://symbols.example.org")
-    check("federation: service", only(found, "Service")["spec"]["type"] == "LoadBalancer")
+    check("federation: service", of_gateway(found, "Service")["spec"]["type"] == "LoadBalancer")
 
 
 def replicas(found):
-    deployment = only(found, "Deployment")
+    deployment = gateway_deployment(found)
     spec = deployment["spec"]["template"]["spec"]
     check("replicas: name", deployment["metadata"]["name"] == "symbols")
     check("replicas: count", deployment["spec"]["replicas"] == 12)
@@ -533,7 +632,7 @@ def replicas(found):
     cache = [volume for volume in spec["volumes"] if volume["name"] == "cache"][0]
     check("replicas: a claim for each pod", cache["ephemeral"]["volumeClaimTemplate"]["spec"] == {
         "accessModes": ["ReadWriteOnce"], "storageClassName": "local", "resources": {"requests": {"storage": "12Gi"}}})
-    check("replicas: budget", only(found, "PodDisruptionBudget")["spec"]["maxUnavailable"] == "25%")
+    check("replicas: budget", of_gateway(found, "PodDisruptionBudget")["spec"]["maxUnavailable"] == "25%")
     check("replicas: spread", [c["topologyKey"] for c in spec["topologySpreadConstraints"]] ==
           ["topology.kubernetes.io/zone"])
     check("replicas: preStop off", "lifecycle" not in spec["containers"][0])
@@ -546,23 +645,39 @@ def replicas(found):
 
 
 def tls(found):
-    pod = only(found, "Deployment")["spec"]["template"]["spec"]
+    pod = gateway_deployment(found)["spec"]["template"]["spec"]
     check("tls: the Secret is mounted where the configuration looks for it",
           {"name": "tls", "secret": {"secretName": "darkserver-tls", "defaultMode": 0o440}} in pod["volumes"]
           and {"name": "tls", "mountPath": "/etc/darkserver-tls", "readOnly": True} in gateway_container(found)["volumeMounts"])
     check("tls: pages of one origin", configuration(found)["cors"] == {"origins": ["https://debugger.example.org"]})
-    check("tls: service", [port["port"] for port in only(found, "Service")["spec"]["ports"]] == [80, 443])
+    check("tls: service", [port["port"] for port in of_gateway(found, "Service")["spec"]["ports"]] == [80, 443])
 
 
-def imports(found):
+def indexer_cron(found):
     name = only(found, "CronJob")["metadata"]["name"]
-    check("import: the name is cut", name == "debugging-symbols-of-all-our-distributions-an-import", name)
+    check("indexer-cron: the name is cut", name == "debugging-symbols-of-all-our-distributions-a-indexer", name)
     pod = dict(pods(found))["CronJob"]["spec"]
-    check("import: environment", {"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"}
+    check("indexer-cron: environment", {"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"}
           in pod["containers"][0]["env"])
 
 
-SPECIAL = {"default": default, "import": imports, "existing-secret": existing_secret, "ingress": ingress, "cache-claim": cache_claim,
+def indexer_listen(found):
+    deployment = found["Deployment", "test-darkserver-indexer"]["spec"]["template"]
+    container = deployment["spec"]["containers"][0]
+    check("indexer-listen: log", {"name": "RUST_LOG", "value": "info,indexer=debug"} in container["env"])
+    check("indexer-listen: uploads are where the gateway reads them",
+          {"name": "uploads", "mountPath": "/srv/uploads"} in container["volumeMounts"]
+          and {"name": "uploads", "mountPath": "/srv/uploads"} in gateway_container(found)["volumeMounts"])
+    check("indexer-listen: annotations of the Service",
+          found["Service", "test-darkserver-indexer"]["metadata"]["annotations"] == {"example.org/exposed": "true"})
+    check("indexer-listen: spread over nodes", [c["topologyKey"] for c in
+          deployment["spec"]["topologySpreadConstraints"]] == ["kubernetes.io/hostname"])
+    check("indexer-listen: monitor", found["ServiceMonitor", "test-darkserver-indexer"]["metadata"]["labels"]["release"]
+          == "prometheus")
+
+
+SPECIAL = {"default": default, "indexer-cron": indexer_cron, "indexer-listen": indexer_listen,
+            "existing-secret": existing_secret, "ingress": ingress, "cache-claim": cache_claim,
            "federation": federation, "replicas": replicas, "tls": tls}
 
 # --- the gateway itself ----------------------------------------------------------------------------------------------
@@ -649,23 +764,68 @@ def inline(value):
     return json.dumps(value)
 
 
+def indexer_file(render, values):
+    """Returns the rendered indexer.toml."""
+    texts = [doc["data"]["indexer.toml"] for (kind, _), doc in objects(render(CHART / "test" / "values" / values)).items()
+             if kind == "Secret" and "indexer.toml" in doc["data"]]
+    return base64.b64decode(texts[0]).decode()
+
+
 def check_indexer(render, directory):
-    """Checks that the indexer reads the rendered indexer.toml. It misses the keys of every repository before it asks the
-    network for anything."""
+    """Checks that the indexer reads the rendered files without asking the network: of one it misses the keys of every
+    repository first, and the other names its own directories and a port where nothing listens."""
     if not check("the indexer is built (cargo build --workspace --bins)", INDEXER.exists(), INDEXER):
         return
-    found = objects(render(CHART / "test" / "values" / "import.yaml"))
-    texts = [doc["data"]["indexer.toml"] for (kind, _), doc in found.items()
-             if kind == "Secret" and "indexer.toml" in doc["data"]]
     file = pathlib.Path(directory) / "indexer.toml"
-    tables = base64.b64decode(texts[0]).decode().split("[[repository]]")
+    tables = indexer_file(render, "indexer-cron.yaml").split("[[repository]]")
     tables[1:] = [table if "\nkeys = " in table else '\nkeys = ["/nowhere.asc"]' + table for table in tables[1:]]
     file.write_text("[[repository]]".join(tables))
     command = [str(INDEXER), "--config", str(file), "--database", f"sqlite:{directory}/index.db", "repo", "--all"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"DARKSERVER_ETC": directory})
-    check("import.yaml: the indexer reads its indexer.toml",
+    check("indexer-cron.yaml: the indexer reads its indexer.toml",
           done.returncode == 1 and "hand-made: REFUSED: key /etc/darkserver/hand-made.asc" in done.stderr
           and done.stderr.count("REFUSED: key ") == len(tables) - 1, done)
+    listen(render, directory, file)
+
+
+def listen(render, directory, file):
+    """Starts the service with the rendered file, asks it whether it is alive, and ends it."""
+    text = indexer_file(render, "indexer-listen.yaml")
+    text = re.sub(r'(://(?:[^/"]*@)?)[^/"?]+', r"\g<1>127.0.0.1:1", text)
+    for name in ("ca.crt", "tls.crt", "tls.key"):
+        text = text.replace(f"/etc/darkserver-messages/fedora/{name}", f"{directory}/{name}")
+    text = text.replace("/etc/darkserver-hooks", directory).replace("/srv/uploads", directory)
+    file.write_text(text)
+    subprocess.run(["openssl", "req", "-x509", "-subj", "/CN=test", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{directory}/tls.key", "-out",
+                    f"{directory}/tls.crt"], check=True, capture_output=True)
+    shutil.copy(f"{directory}/tls.crt", f"{directory}/ca.crt")
+    token = pathlib.Path(directory) / "token"
+    token.write_text("a-token-of-the-chart-s-tests-0123456789\n")
+    token.chmod(0o600)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {"DARKSERVER_ETC": directory}
+    database = ["--database", f"sqlite:{directory}/listen.db"]
+    subprocess.run([str(INDEXER), *database, "migrate"], check=True, capture_output=True, env=environment, timeout=60)
+    command = [str(INDEXER), *database, "listen", "--config", str(file), "--listen", address, "--log-format", "json"]
+    log = pathlib.Path(directory) / "listen.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+    try:
+        answer, end = "", time.monotonic() + 30
+        while not answer and process.poll() is None and time.monotonic() < end:
+            try:
+                answer = urllib.request.urlopen(f"http://{address}/healthz", timeout=5).read().decode()
+            except OSError:
+                time.sleep(0.1)
+        check("indexer-listen.yaml: the indexer reads its indexer.toml, and answers", answer == "alive\n", log.read_text())
+        process.terminate()
+        check("indexer-listen.yaml: the indexer ends in time", process.wait(timeout=60) == 0, log.read_text())
+    finally:
+        process.kill()
+        process.wait()
 
 
 def check_gateway(render, directory):
@@ -695,6 +855,8 @@ def check_gateway(render, directory):
 # --- values that are refused -----------------------------------------------------------------------------------------
 
 # Values (with two valid database URLs) that the templates refuse, and words of the message.
+KOJI = {"name": "k", "hub": "https://h/kojihub", "topurl": "https://h"}
+QUEUE = {"name": "q", "url": "amqps://h"}
 CONTRADICTIONS = [
     ({"gateway": {"upstreams": [{"name": "a", "url": "https://a"}, {"name": "a", "url": "https://b"}]}},
      "a unique name for each, found a twice"),
@@ -707,12 +869,24 @@ CONTRADICTIONS = [
     ({"ingress": {"enabled": True}, "gateway": {"trustedProxies": ["10.0.0.0/8"]}}, "ingress.hosts is empty"),
     ({"gateway": {"logFilter": "info", "extraEnv": [{"name": "RUST_LOG", "value": "debug"}]}},
      "gateway.logFilter and RUST_LOG"),
-    ({"import": {"enabled": True}}, "import.repositories is empty"),
+    ({"indexer": {"enabled": True}}, "indexer.repositories is empty"),
     ({"migrate": {"enabled": False}, "database": {"writerUrl": ""},
-      "import": {"enabled": True, "existingSecret": "mine"}}, "the import needs a user who may write"),
-    ({"import": {"enabled": True, "existingSecret": "mine", "repositories": [{"name": "a"}]}}, "exclude each other"),
-    ({"import": {"enabled": True, "repositories": [{"name": "a"}, {"name": "a"}]}},
+      "indexer": {"enabled": True, "existingSecret": "mine"}}, "the indexer needs a user who may write"),
+    ({"indexer": {"enabled": True, "existingSecret": "mine", "repositories": [{"name": "a"}]}}, "exclude each other"),
+    ({"indexer": {"enabled": True, "repositories": [{"name": "a"}, {"name": "a"}]}},
      "a unique name for each, found a twice"),
+    ({"indexer": {"enabled": True, "mode": "listen"}}, "koji and hooks.tokenSecret are empty"),
+    ({"indexer": {"enabled": True, "mode": "listen", "hooks": {"tokenSecret": "t"}, "messages": [QUEUE]}},
+     "messages need indexer.koji"),
+    ({"indexer": {"enabled": True, "mode": "listen", "koji": [KOJI, KOJI]}}, "a unique name for each, found k twice"),
+    ({"indexer": {"enabled": True, "mode": "listen", "koji": [KOJI], "messages": [QUEUE, QUEUE]}},
+     "a unique name for each, found q twice"),
+    ({"indexer": {"enabled": True, "mode": "listen", "koji": [KOJI], "existingSecret": "mine"}}, "exclude each other"),
+    ({"indexer": {"enabled": True, "repositories": [{"name": "a"}], "koji": [KOJI]}}, "no effect in indexer.mode=cron"),
+    ({"indexer": {"enabled": True, "repositories": [{"name": "a"}], "hooks": {"tokenSecret": "t"}}},
+     "no effect in indexer.mode=cron"),
+    ({"indexer": {"enabled": True, "mode": "listen", "koji": [KOJI], "listen": {"terminationGracePeriodSeconds": 30}}},
+     "must be larger than 30"),
     ({"cache": {"volume": "claim"}}, "one replica only"),
     ({"cache": {"volume": "claim", "existingClaim": "mine"}}, "one replica only"),
     ({"extraVolumeMounts": [{"name": "shared", "mountPath": "/var/cache/darkserver"}]}, "a cache of its own"),
@@ -756,13 +930,25 @@ OUTSIDE_SCHEMA = [
     ({"gateway": {"index": {"filter": "no"}}}, "gateway.index.filter"),
     ({"gateway": {"trustedProxies": ["10.0.0.1"]}}, "gateway.trustedProxies.0"),
     ({"gateway": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "gateway.extraEnv.0.name"),
-    ({"import": {"check": {"budget": "10"}}}, "import.check.budget"),
-    ({"import": {"requestsPerHost": 256}}, "import.requestsPerHost"),
-    ({"import": {"stores": [{"name": "a", "tier": "mirror"}]}}, "import.stores.0"),
-    ({"import": {"stores": [{"name": "a", "tier": "cloud", "url": "https://h"}]}}, "import.stores.0.tier"),
-    ({"import": {"repositories": [{"name": "a", "url": "ftp://h"}]}}, "import.repositories.0.url"),
-    ({"import": {"keys": {"indexer.toml": "x"}}}, "import.keys"),
-    ({"import": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "import.extraEnv.0.name"),
+    ({"indexer": {"check": {"budget": "10"}}}, "indexer.check.budget"),
+    ({"indexer": {"requestsPerHost": 256}}, "indexer.requestsPerHost"),
+    ({"indexer": {"stores": [{"name": "a", "tier": "mirror"}]}}, "indexer.stores.0"),
+    ({"indexer": {"stores": [{"name": "a", "tier": "cloud", "url": "https://h"}]}}, "indexer.stores.0.tier"),
+    ({"indexer": {"repositories": [{"name": "a", "url": "ftp://h"}]}}, "indexer.repositories.0.url"),
+    ({"indexer": {"keys": {"indexer.toml": "x"}}}, "indexer.keys"),
+    ({"indexer": {"mode": "both"}}, "indexer.mode"),
+    ({"indexer": {"listen": {"replicas": 0}}}, "indexer.listen.replicas"),
+    ({"indexer": {"listen": {"refreshInterval": "0s"}}}, "indexer.listen.refreshInterval"),
+    ({"indexer": {"koji": [{"name": "k"}]}}, "indexer.koji.0"),
+    ({"indexer": {"koji": [{**KOJI, "name": "a/b"}]}}, "indexer.koji.0.name"),
+    ({"indexer": {"messages": [{"name": "../q", "url": "amqps://h"}]}}, "indexer.messages.0.name"),
+    ({"indexer": {"messages": [{"name": "q", "url": "https://h"}]}}, "indexer.messages.0.url"),
+    ({"indexer": {"messages": [{**QUEUE, "certFile": "/c"}]}}, "indexer.messages.0"),
+    ({"indexer": {"hooks": {"rate": 0}}}, "indexer.hooks.rate"),
+    ({"indexer": {"hooks": {"token": "secret"}}}, "indexer.hooks"),
+    ({"indexer": {"hooks": {"maxUpload": "2GB"}}}, "indexer.hooks.maxUpload"),
+    ({"indexer": {"service": {"tlsPort": 1}}}, "indexer.service"),
+    ({"indexer": {"extraEnv": [{"name": "DARKSERVER_DATABASE", "value": READER}]}}, "indexer.extraEnv.0.name"),
     ({"cache": {"size": "10GB"}}, "cache.size"),
     ({"cache": {"volume": "hostPath"}}, "cache.volume"),
     ({"replicaCount": "2"}, "replicaCount"),
@@ -873,7 +1059,7 @@ def check_with(render, extra):
 
     def checksum(values):
         found = objects(render(base, extra(values)))
-        return only(found, "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+        return gateway_deployment(found)["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
 
     before = checksum({})
     for values in ({"gateway": {"upstreams": [{"name": "a", "url": "https://a.example.org"}]}},
