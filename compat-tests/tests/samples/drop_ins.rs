@@ -54,7 +54,7 @@ fn systemd_reads_every_drop_in() {
             all.entry(unit).or_default().push_str(&drop_in);
         }
     }
-    assert_eq!(all.len(), 4, "expected drop-ins of three services and of the sockets, found {all:?}");
+    assert_eq!(all.len(), 5, "expected drop-ins of four services and of the sockets, found {all:?}");
     // An unknown key is a complaint: drop-ins are read.
     assert_ne!(complaints("darkserver.service", "[Service]\nExecAnother=x\n"), [""; 0]);
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{document, root, text, with};
 
-const SERVICES: [&str; 3] = ["darkserver", "darkserver-import", "darkserver-repositories"];
+const SERVICES: [&str; 4] = ["darkserver", "darkserver-import", "darkserver-listen", "darkserver-repositories"];
 
 /// The units with the programs of the workspace, as `make install` puts them below another prefix.
 pub(crate) fn units() -> TempDir {
