@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 fail() { echo "make fuzz: $1" >&2; exit 2; }
 
-all='arch build_id deb dwarf elf filelists formats header metalink nevra payload primary repomd source_path'
+all='arch build_id deb dwarf elf filelists formats header legacy metalink nevra payload primary repomd source_path'
 what=${1:?expected run or corpus} TARGETS=${TARGETS:-$all} FUZZ_SECONDS=${FUZZ_SECONDS:-600}
 for target in $TARGETS; do
   [[ " $all " == *" $target "* ]] || fail "TARGETS: expected some of $all, found $target"
@@ -27,7 +27,7 @@ limits() {
     elf) length=32768 kept_length=4096 allocation=64 ;;
     formats) length=24576 kept_length=4096 allocation=260 ;;
     arch) length=16384 kept_length=4096 allocation=160 ;;
-    deb | filelists | metalink | primary | repomd) length=16384 kept_length=2048 allocation=64 ;;
+    deb | filelists | legacy | metalink | primary | repomd) length=16384 kept_length=2048 allocation=64 ;;
     *) length=512 kept_length=512 allocation=32 ;;
   esac
 }

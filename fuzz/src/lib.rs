@@ -7,7 +7,9 @@ pub mod dwarf;
 pub mod elf;
 pub mod formats;
 pub mod header;
-// Left to the tests of its own crate, which `artifact` does not know.
+// Left to the tests of their own crates, which `artifact` does not know.
+#[cfg(not(test))]
+pub mod legacy;
 #[cfg(not(test))]
 pub mod metadata;
 pub mod nevra;
