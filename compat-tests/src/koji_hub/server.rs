@@ -240,7 +240,8 @@ fn answer(shared: &Shared, stream: &TcpStream, body: &[u8]) -> io::Result<()> {
 /// Errors of the connection; it broke off.
 fn send(mut stream: &TcpStream, status: u16, kind: &str, body: &[u8], max_bytes: usize) -> io::Result<()> {
     let head = format!(
-        "HTTP/1.1 {status} Whatever\r\nContent-Type: {kind}\r\nKoji-Version: {KOJI_VERSION}\r\nContent-Length: {}\r\n\r\n",
+        "HTTP/1.1 {status} Whatever\r\nContent-Type: {kind}\r\nKoji-Version: {KOJI_VERSION}\r\n\
+         Content-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;

@@ -196,8 +196,8 @@ pub(super) fn read_rpm(build: i64, value: &Value) -> Result<HubRpm, String> {
     })
 }
 
-/// Reads the keys of the signatures of an RPM, of `queryRPMSigs`: lower-case hex, sorted. The hub also has a row for the
-/// unsigned header, whose key is empty.
+/// Reads the keys of the signatures of an RPM, of `queryRPMSigs`: lower-case hex, sorted. The hub also has a row for
+/// the unsigned header, whose key is empty.
 ///
 /// # Errors
 /// They are no signatures.

@@ -76,8 +76,8 @@ fn every_type_of_value_is_read() {
     let data = "<value><int>-7</int></value>\n<value><i4>8</i4></value>\n<value><i8>4294967296</i8></value>\n\
                 <value><nil/></value>\n<value><boolean>1</boolean></value>\n<value><double>1790000000.123456</double>\
                 </value>\n<value><string>a &lt;b&gt; &amp; ü\n</string></value>\n<value><string></string></value>\n\
-                <value>bare</value>\n<value><array><data>\n</data></array></value>\n<value><struct>\n</struct></value>\n\
-                <value><base64>\naGVs\nbG8=\n</base64></value>\n";
+                <value>bare</value>\n<value><array><data>\n</data></array></value>\n<value><struct>\n\
+                </struct></value>\n<value><base64>\naGVs\nbG8=\n</base64></value>\n";
     let found = result(&format!("<value><array><data>\n{data}</data></array></value>\n"));
     let expected = vec![
         Value::Integer(-7),
@@ -100,7 +100,8 @@ fn every_type_of_value_is_read() {
 fn a_fault_is_told_from_a_result() {
     let fault = |members: &str| {
         format!(
-            "<?xml version='1.0'?>\n<methodResponse>\n<fault>\n<value><struct>\n{members}</struct></value>\n</fault>\n</methodResponse>\n"
+            "<?xml version='1.0'?>\n<methodResponse>\n<fault>\n<value><struct>\n{members}</struct></value>\n</fault>\n\
+             </methodResponse>\n"
         )
     };
     let code = "<member>\n<name>faultCode</name>\n<value><int>1000</int></value>\n</member>\n";
