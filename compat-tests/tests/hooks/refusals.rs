@@ -131,6 +131,27 @@ fn a_slow_body_is_ended() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
+#[test]
+fn an_endless_body_is_ended() {
+    let bench = start("max_body = 1000\nmax_upload = 1000");
+    let headers = [("Authorization", authorization()), ("Transfer-Encoding", "chunked".to_owned())];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let json = [&headers[..], &[("Content-Type", "application/json")]].concat();
+    let path = format!("/hooks/upload/uploads/{NAME}");
+    for (method, path, headers) in [("POST", "/hooks/koji", &json[..]), ("PUT", &path, &headers[..])] {
+        let began = Instant::now();
+        let mut stream = http::send(bench.indexer.port, method, path, headers).unwrap();
+        let chunk = format!("400\r\n{}\r\n", " ".repeat(1024));
+        // The pause keeps the answer from being lost in a flood.
+        while stream.write_all(chunk.as_bytes()).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(30), "{method}: expected an end of the connection");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        expect_refusal(&http::receive(&mut stream, method).unwrap(), 413, method);
+    }
+    assert!(bench.names().is_empty());
+}
+
 /// Posts until the status is 429. Returns the number of requests before, and Retry-After.
 fn exhaust(bench: &Bench, status: u16) -> (u32, String) {
     for number in 0..100 {

@@ -20,7 +20,7 @@ const MAX_CONNECTIONS: usize = 512;
 /// Maximum time for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for the rest of a body that was refused, so that its client reads the answer before the connection ends.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time for requests in flight once the service stops, seconds.

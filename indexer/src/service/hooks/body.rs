@@ -20,7 +20,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// It is of another type, encoded, too large, too slow, or no JSON of the expected form, which `expected` states.
 pub(super) async fn read_json<T: DeserializeOwned>(
     request: &HttpRequest,
-    mut payload: Payload,
+    payload: &mut Payload,
     max_bytes: u64,
     expected: &str,
 ) -> Result<T, Refusal> {

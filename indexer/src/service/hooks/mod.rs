@@ -43,6 +43,7 @@ use self::tokens::{Access, Tokens};
 use self::upload::Uploads;
 pub(crate) use self::upload::file_digest;
 use super::Service;
+use super::http::LINGER_TIMEOUT;
 use crate::jobs::Work;
 
 /// Maximum time for the database. Then the client is asked to come back.
@@ -120,8 +121,16 @@ impl Hooks {
         Err(Refusal::unavailable(DATABASE))
     }
 
-    /// Returns the response of a hook, which is counted.
-    fn respond(&self, hook: &'static str, answer: Answer) -> HttpResponse {
+    /// Returns the response of a hook, which is counted. `payload` is what is left of the body.
+    fn respond(&self, hook: &'static str, answer: Answer, payload: web::Payload) -> HttpResponse {
+        if answer.is_err() {
+            // The rest of a chunked body that was dropped would be read to its end, however long that takes. One that
+            // is still there is read until the time to linger is over.
+            actix_web::rt::spawn(async move {
+                tokio::time::sleep(LINGER_TIMEOUT).await;
+                drop(payload);
+            });
+        }
         let response = answer.unwrap_or_else(Refusal::response);
         self.service.metrics.count_hook_request(hook, response.status().as_u16());
         response
@@ -148,37 +157,41 @@ pub(super) fn configure(config: &mut web::ServiceConfig, hooks: &web::Data<Hooks
 }
 
 /// `POST /hooks/koji`
-async fn koji(hooks: web::Data<Hooks>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+async fn koji(hooks: web::Data<Hooks>, request: HttpRequest, mut payload: web::Payload) -> HttpResponse {
     let answer = async {
         hooks.admit(&request)?;
         let settings = &hooks.service.settings;
-        let body: KojiRequest = body::read_json(&request, payload, settings.hooks.max_body.as_u64(), KOJI_BODY).await?;
+        let body: KojiRequest =
+            body::read_json(&request, &mut payload, settings.hooks.max_body.as_u64(), KOJI_BODY).await?;
         let instances: Vec<&str> = settings.koji.iter().map(|instance| instance.name.as_str()).collect();
         let (work, delay) = body.work(&instances)?;
         hooks.enqueue(work, delay).await
-    };
-    hooks.respond("koji", answer.await)
+    }
+    .await;
+    hooks.respond("koji", answer, payload)
 }
 
 /// `POST /hooks/archive`
-async fn archive(hooks: web::Data<Hooks>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+async fn archive(hooks: web::Data<Hooks>, request: HttpRequest, mut payload: web::Payload) -> HttpResponse {
     let answer = async {
         hooks.admit(&request)?;
         let max_bytes = hooks.service.settings.hooks.max_body.as_u64();
-        let body: ArchiveRequest = body::read_json(&request, payload, max_bytes, ARCHIVE_BODY).await?;
+        let body: ArchiveRequest = body::read_json(&request, &mut payload, max_bytes, ARCHIVE_BODY).await?;
         let stores = hooks.stores().await?;
         hooks.enqueue(body.work(&stores)?, Duration::ZERO).await
-    };
-    hooks.respond("archive", answer.await)
+    }
+    .await;
+    hooks.respond("archive", answer, payload)
 }
 
 /// `PUT /hooks/upload/STORE/NAME`
-async fn uploaded(hooks: web::Data<Hooks>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+async fn uploaded(hooks: web::Data<Hooks>, request: HttpRequest, mut payload: web::Payload) -> HttpResponse {
     let answer = async {
         hooks.admit(&request)?;
-        upload::receive(&hooks, &request, payload).await
-    };
-    hooks.respond("upload", answer.await)
+        upload::receive(&hooks, &request, &mut payload).await
+    }
+    .await;
+    hooks.respond("upload", answer, payload)
 }
 
 /// Every other path below `/hooks`.

@@ -78,7 +78,7 @@ struct Stated {
 }
 
 /// Receives an upload.
-pub(super) async fn receive(hooks: &Hooks, request: &HttpRequest, payload: Payload) -> Answer {
+pub(super) async fn receive(hooks: &Hooks, request: &HttpRequest, payload: &mut Payload) -> Answer {
     let table = &hooks.service.settings.hooks;
     let (store, name) = place(request.uri().path(), &table.upload_stores)?;
     let stated = Stated::read(request, table.max_upload.as_u64())?;
@@ -179,7 +179,7 @@ async fn finish(
 
 /// Writes the body to the file.
 async fn write_body(
-    mut payload: Payload,
+    payload: &mut Payload,
     mut file: TemporaryFile,
     directory: &UploadDirectory,
     max_bytes: u64,
