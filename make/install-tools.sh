@@ -44,6 +44,7 @@ gpg gpg gnupg2
 gpgv gpgv gnupg2
 dpkg-scanpackages dpkg-dev dpkg-dev
 chromium chromium chromium
+rabbitmq-server rabbitmq-server rabbitmq-server
 "
 
 bench="$test
@@ -109,6 +110,19 @@ if [[ ${#packages[@]} -gt 0 ]]; then
     root=(sudo)
   fi
   echo "installing: ${packages[*]}"
+  # Debian starts servers when it installs them, and at each boot: RabbitMQ on all interfaces. The tests start their own
+  # on loopback, so that of the package stays off: a policy denies its start, then it is disabled.
+  keep_off=
+  if [[ $manager == apt && " ${packages[*]} " == *" rabbitmq-server "* ]]; then
+    keep_off=yes
+    policy=/usr/sbin/policy-rc.d
+    # One that exists is the machine's own, as in containers, where it denies all starts.
+    if [[ ! -e $policy ]]; then
+      trap '"${root[@]}" rm -f "$policy"' EXIT
+      printf '#!/bin/sh\ncase $1 in rabbitmq-server | epmd*) exit 101 ;; esac\n' | "${root[@]}" tee $policy > /dev/null
+      "${root[@]}" chmod 755 $policy
+    fi
+  fi
   case $manager in
     apt)
       "${root[@]}" apt-get update -qq
@@ -117,5 +131,12 @@ if [[ ${#packages[@]} -gt 0 ]]; then
       ;;
     dnf) "${root[@]}" dnf install -y -q "${packages[@]}" ;;
   esac
+  if [[ -n $keep_off ]]; then
+    "${root[@]}" update-rc.d rabbitmq-server disable
+    # Erlang's daemon, of a package that RabbitMQ needs, listens on all interfaces, too.
+    if command -v systemctl > /dev/null; then
+      "${root[@]}" systemctl --quiet disable rabbitmq-server epmd.service epmd.socket
+    fi
+  fi
 fi
 [[ $group != test ]] || make/python.sh
