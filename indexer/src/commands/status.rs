@@ -26,8 +26,18 @@ struct IndexStatus {
     repositories: Vec<RepositoryLine>,
     cursors: Vec<CursorLine>,
     jobs: Vec<JobLine>,
-    /// Messages that could not be processed.
+    /// Messages and jobs that could not be processed.
     poison: u64,
+    /// The last of these, latest first.
+    last_poison: Vec<PoisonLine>,
+}
+
+/// A message or job that could not be processed.
+#[derive(Serialize)]
+struct PoisonLine {
+    source: String,
+    reason: String,
+    received_at: i64,
 }
 
 /// Number of packages in each state.
@@ -152,6 +162,7 @@ impl From<sql::Status> for IndexStatus {
                 .collect(),
             jobs: status.jobs.into_iter().map(JobLine::from).collect(),
             poison: status.poison,
+            last_poison: status.last_poison.into_iter().map(PoisonLine::from).collect(),
         }
     }
 }
@@ -208,6 +219,13 @@ impl From<JobStatus> for JobLine {
     }
 }
 
+impl From<sql::Poison> for PoisonLine {
+    fn from(poison: sql::Poison) -> Self {
+        let sql::Poison { source, reason, received_at, .. } = poison;
+        Self { source, reason: without_url_secrets(&reason), received_at }
+    }
+}
+
 impl Display for IndexStatus {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let PackageCounts { claimed, legacy, open, complete, deleted } = &self.packages;
@@ -220,7 +238,7 @@ impl Display for IndexStatus {
             writeln!(f, "open: {open} packages can have more build-ids; an import with --payload missing reads them")?;
         }
         if self.poison > 0 {
-            writeln!(f, "poison: {} messages could not be processed", self.poison)?;
+            writeln!(f, "poison: {} messages or jobs could not be processed", self.poison)?;
         }
         self.write_tables(f)?;
         let failures: Vec<String> = self.failures().collect();
@@ -274,6 +292,10 @@ impl IndexStatus {
         if !self.jobs.is_empty() {
             let rows = self.jobs.iter().map(|job| [job.kind.clone(), job.count.to_string(), job.failed.to_string()]);
             writeln!(f, "\n{}", table(["JOB", "COUNT", "FAILED"], rows))?;
+        }
+        if !self.last_poison.is_empty() {
+            let row = |line: &PoisonLine| [time(Some(line.received_at)), line.source.clone(), line.reason.clone()];
+            writeln!(f, "\n{}", table(["POISON", "FROM", "REASON"], self.last_poison.iter().map(row)))?;
         }
         Ok(())
     }
