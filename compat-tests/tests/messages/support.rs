@@ -71,7 +71,7 @@ fn feed(command: &mut Command, lines: &[String]) {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     // A publisher that fails closes its input; its status tells.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
-    let output = child.wait_with_output().expect("wait for a publisher");
+    let output = child.wait_with_output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

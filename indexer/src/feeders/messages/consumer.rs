@@ -37,7 +37,7 @@ pub(crate) async fn run(service: Arc<Service>, settings: QueueSettings) {
     let mut pause = MIN_PAUSE;
     while !consumer.service.stop.is_set() {
         let started = Instant::now();
-        let result = consumer.session().await;
+        let result = Box::pin(consumer.session()).await;
         consumer.service.metrics.set_broker_disconnected(&consumer.settings.name);
         let Err(error) = result else { return };
         if started.elapsed() >= STABLE {
