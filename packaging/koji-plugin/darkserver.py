@@ -114,12 +114,12 @@ class Settings:
                 '%s: url: expected https://HOST[:PORT][/PATH], found %r' % (path, self.url)) from error
 
     def token(self):
-        """Returns the bearer token: the first line of its file with text. Raises ConfigurationError."""
+        """Returns the bearer token: the first line of its file with text and without `#`. Raises ConfigurationError."""
         if not self.token_file:
             raise ConfigurationError('token_file: expected a path, found none')
         try:
             with open(self.token_file, encoding='utf-8') as lines:
-                token = next((line.strip() for line in lines if line.strip()), '')
+                token = next((line.strip() for line in lines if line.strip() and not line.startswith('#')), '')
         except (OSError, ValueError) as error:
             raise ConfigurationError('token_file: %s' % error) from error
         if not token or re.search(r'[^!-~]', token):

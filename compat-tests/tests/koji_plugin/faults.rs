@@ -170,7 +170,7 @@ fn the_token_is_wrong() {
     wait_within(Duration::from_secs(10), "a warning", || hub.log().contains("found 401"));
     assert_eq!(setup.spooled(), ["1.json".to_owned()].into());
     // The file is read each time: the next build tells both.
-    std::fs::write(setup.path("token"), format!("\n{}\n", crate::indexer::TOKEN)).unwrap();
+    std::fs::write(setup.path("token"), format!("# of the hub\n\n{}\n", crate::indexer::TOKEN)).unwrap();
     hub.commit(&[complete(2)]);
     setup.wait_until_told();
     assert_eq!(indexer.builds(), builds(1, 2));

@@ -7,6 +7,7 @@ mod events;
 mod faults;
 mod hub;
 mod indexer;
+mod listen;
 mod package;
 mod spool;
 
