@@ -7,12 +7,17 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sql::NewJob;
+use sql::{NewJob, PathHash};
 
 /// The kind of jobs that import a build of a Koji instance.
 pub(crate) const BUILD: &str = "build";
 /// The kind of jobs that import one archive of a store.
 pub(crate) const ARCHIVE: &str = "archive";
+
+/// Maximum length of a key in bytes. A longer one, of a long path, is cut, and its hash follows.
+const MAX_KEY_BYTES: usize = 255;
+/// Characters of a key that is cut, of at most 4 bytes each.
+const CUT_KEY_CHARACTERS: usize = 40;
 
 /// What a job asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +88,18 @@ impl Work {
     /// Returns the key of the job: there is at most one job with a key. The time of a deletion comes from one message
     /// alone, so that a job of that message is never replaced by another request for the build.
     pub(crate) fn key(&self) -> String {
-        match self {
+        let key = match self {
             Self::Build(BuildWork { instance, build, deleted_at, .. }) => {
                 let prefix = if deleted_at.is_some() { "deleted " } else { "" };
                 format!("{prefix}build {instance} {build}")
             }
             Self::Archive(ArchiveWork { store, path, .. }) => format!("archive {store}/{path}"),
+        };
+        if key.len() <= MAX_KEY_BYTES {
+            return key;
         }
+        let cut = key.chars().take(CUT_KEY_CHARACTERS).collect::<String>();
+        format!("{cut} {}", PathHash::of_path(&key))
     }
 
     /// Returns the payload of the job, a JSON object.
@@ -151,6 +161,15 @@ mod tests {
             assert_eq!(work.payload(), payload);
             assert_eq!(Work::parse(work.kind(), payload), Ok(work));
         }
+    }
+
+    #[test]
+    fn a_long_path_has_a_key_of_its_own() {
+        let archive = |path: String| Work::Archive(ArchiveWork { store: "s".into(), path, source: "hook".into() });
+        let keys = [archive("ä".repeat(4000)).key(), archive("ä".repeat(4001)).key()];
+        assert!(keys.iter().all(|key| key.starts_with("archive s/ää") && key.len() <= MAX_KEY_BYTES), "{keys:?}");
+        assert_ne!(keys[0], keys[1]);
+        assert_eq!(archive("a".repeat(245)).key().len(), MAX_KEY_BYTES);
     }
 
     #[test]
