@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
 mod builders;
+mod builds;
 mod changes;
 mod claims;
 mod deadlock;
 mod file_names;
 mod insert;
+mod jobs;
 mod legacy;
 mod lives;
 mod lost_connections;
