@@ -5,8 +5,8 @@ use artifact::{BuildId, Format, Kind, Nevra};
 use super::import::{NewLocation, check_length, check_location, check_names, truncate};
 use crate::{KojiOrigin, PackageState, Result};
 
-/// A package that is known from repository metadata, from a Koji hub or from the original's database, with its claimed build-ids. Its header
-/// was not read: the input of [`crate::Index::insert_claimed`].
+/// A package that is known from repository metadata, from a Koji hub or from the original's database, with its claimed
+/// build-ids. Its header was not read: the input of [`crate::Index::insert_claimed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedPackage {
     /// The source of the claim.

@@ -21,7 +21,8 @@ struct JobCounts {
 }
 
 impl Index {
-    /// Returns the work that waits, and how far feeders are behind. It reads the rows of jobs, cursors and repositories.
+    /// Returns the work that waits, and how far feeders are behind. It reads the rows of jobs, cursors and
+    /// repositories.
     ///
     /// # Errors
     /// If a query of the database fails.

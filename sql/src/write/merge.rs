@@ -232,8 +232,8 @@ async fn remove_package(transaction: &mut Transaction, from: i64, into: i64) -> 
         .fetch_one(&mut **connection)
         .await?;
         sqlx::query::<Backend>(
-            "update packages set deleted_at = coalesce(deleted_at, ?), distro = case when distro = '' then ? else distro \
-             end where id = ?",
+            "update packages set deleted_at = coalesce(deleted_at, ?), distro = case when distro = '' then ? else \
+             distro end where id = ?",
         )
         .bind(deleted_at)
         .bind(distro)

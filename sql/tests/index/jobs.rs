@@ -119,7 +119,7 @@ fn a_job_requested_during_the_work_is_done_again() {
     on_both(async |fresh: Fresh| {
         let index = fresh.index().await;
         let wait_long = NewJob { delay: MINUTE, ..job("a") };
-        index.enqueue(&[wait_long.clone()]).await.unwrap();
+        index.enqueue(std::slice::from_ref(&wait_long)).await.unwrap();
         assert!(claim(&index, "one").await.is_empty());
         // The earlier time and the last payload count.
         index.enqueue(&[NewJob { payload: "second".into(), ..job("a") }]).await.unwrap();

@@ -1,8 +1,13 @@
 //! The queries of `docs/operations.md` and the views, on 100,000 rows: each uses a key.
 
+use std::time::Duration;
+
 use artifact::modules::Module;
 use artifact::{Artifact, Format, Kind};
-use sql::{Claim, ClaimedPackage, Import, NewRepository, Origin, PathHash, Tier};
+use sql::{
+    Build, BuildState, BuildUpdate, Claim, ClaimedPackage, Import, Index, KojiOrigin, NewJob, NewRepository, Origin,
+    PathHash, TagChange, Tier,
+};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row, SqliteConnection};
 
 use crate::builders::{artifact, build_id, import, store};
@@ -59,7 +64,8 @@ async fn filled(fresh: &Fresh) {
     }
     let mut copy = bash.clone();
     copy.location.store_id = far.id;
-    index.insert("test", &[bash.clone(), copy]).await.unwrap();
+    bash.koji = Some(KojiOrigin { instance: "primary".into(), build: 10_000, volume: "DEFAULT".into() });
+    index.insert("test", &[copy, bash.clone()]).await.unwrap();
     index.mark_gone(near.id, &[PathHash::of_path(&bash.location.path)], 1_700_000_000).await.unwrap();
     let claim = Claim {
         build_id: "61f0ee2d4a2b3ab0b1bbd2ca6a1f2c7f3d2b1c77".parse().unwrap(),
@@ -78,11 +84,58 @@ async fn filled(fresh: &Fresh) {
         koji: None,
     };
     index.insert_claimed("test", &[claimed]).await.unwrap();
+    add_builds(&index, far.id).await;
     if fresh.has_server() {
         fresh
-            .execute("analyze table claims, memberships, repositories, packages, artifacts, modules, locations, stores")
+            .execute(
+                "analyze table claims, memberships, repositories, packages, artifacts, modules, locations, stores, \
+                 builds, build_tags, jobs, leases",
+            )
             .await;
     }
+}
+
+/// 10,000 builds with a tag each, that of the package, and 10,000 jobs, of which 10 are due.
+async fn add_builds(index: &Index, store_id: i64) {
+    let build = |number: i64, name: &str, version: &str, release: &str| Build {
+        instance: "primary".into(),
+        build: number,
+        name: name.into(),
+        version: version.into(),
+        release: release.into(),
+        epoch: None,
+        state: BuildState::Complete,
+        volume: "DEFAULT".into(),
+        draft: false,
+        completed_at: None,
+    };
+    let update = |build: Build| BuildUpdate {
+        build,
+        is_imported: true,
+        deleted_at: None,
+        store_id,
+        directory: None,
+        signed: Vec::new(),
+    };
+    let mut updates: Vec<BuildUpdate> =
+        (1..10_000).map(|number| update(build(number, &format!("p{number}"), "1", "1.fc40"))).collect();
+    updates.push(update(build(10_000, "bash", "5.2.26", "3.fc40")));
+    index.record_builds("test", &updates, 1_700_000_000).await.unwrap();
+    for number in (9_000..=10_000).step_by(100) {
+        index.record_tag("primary", number, "f40", TagChange::Tagged, 1_700_000_000).await.unwrap();
+    }
+    let job = |number: u64| NewJob {
+        kind: "build",
+        key: format!("build primary {number}"),
+        payload: String::new(),
+        // The document asks until March 2030.
+        delay: Duration::from_secs(if number < 10 { 0 } else { 1 << 30 }),
+    };
+    index.enqueue(&(0..10_000).map(job).collect::<Vec<NewJob>>()).await.unwrap();
+    for instance in 0..100 {
+        index.acquire_lease(&format!("koji sweep {instance}"), "host", Duration::from_secs(60)).await.unwrap();
+    }
+    index.acquire_lease("koji sweep primary", "host", Duration::from_secs(60)).await.unwrap();
 }
 
 impl Fresh {

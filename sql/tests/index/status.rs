@@ -51,15 +51,15 @@ fn the_state_counts_packages_places_and_what_failed() {
              select store_id, 'a', package_id, 'a', 3, 3, 'gone', 1 from locations where path like 'listed%'",
             "update packages set deleted_at = 5 where name = 'gone'",
             "insert into cursors (name, value, updated_at) values ('koji', '17', 3)",
-            "insert into jobs (kind, `key`, payload, queued_at, next_try_at, attempts, last_error) values ('build', 'a', '', 1, \
-             2, 3, 'refused')",
+            "insert into jobs (kind, `key`, payload, queued_at, next_try_at, attempts, last_error) values \
+             ('build', 'a', '', 1, 2, 3, 'refused')",
             "insert into jobs (kind, `key`, payload, queued_at, next_try_at) values ('build', 'b', '', 1, 9999999999)",
-            "insert into jobs (kind, `key`, payload, queued_at, next_try_at, claimed_by, claimed_until) values ('build', \
-             'c', '', 4, 5, 'x', 9999999999)",
+            "insert into jobs (kind, `key`, payload, queued_at, next_try_at, claimed_by, claimed_until) values \
+             ('build', 'c', '', 4, 5, 'x', 9999999999)",
             "insert into builds (instance, build, nvr, name, version, `release`, state, volume, draft, checked_at, \
-             imported_at) values ('k', 1, 'a-1-1', 'a', '1', '1', 'complete', 'DEFAULT', 0, 7, 7), ('k', 2, 'b-1-1', 'b', \
-             '1', '1', 'complete', 'DEFAULT', 0, 6, null), ('k', 3, 'c-1-1', 'c', '1', '1', 'deleted', 'DEFAULT', 0, 1, \
-             null)",
+             imported_at) values ('k', 1, 'a-1-1', 'a', '1', '1', 'complete', 'DEFAULT', 0, 7, 7), \
+             ('k', 2, 'b-1-1', 'b', '1', '1', 'complete', 'DEFAULT', 0, 6, null), \
+             ('k', 3, 'c-1-1', 'c', '1', '1', 'deleted', 'DEFAULT', 0, 1, null)",
             "insert into poison (source, payload, reason, received_at) values ('amqp', '', 'no JSON', 0)",
         ] {
             fresh.execute(statement).await;
