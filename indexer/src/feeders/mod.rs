@@ -1,6 +1,6 @@
-//! Feeders: each finds archives and sends them to an import. [`directory`] walks the file system, and
-//! is the one to copy; [`repository`] reads metadata over HTTP. [`hook`] imports one archive that was named or uploaded,
-//! without the pipeline. [`messages`] consumes queues and writes jobs. The other modules help them.
+//! Feeders: each finds archives and sends them to an import. [`directory`] walks the file system, and is the one to
+//! copy; [`repository`] reads metadata over HTTP. [`hook`] imports one archive that was named or uploaded, without the
+//! pipeline. [`messages`] consumes queues and writes jobs. The other modules help them.
 //!
 //! A feeder is a function that `commands/import.rs` passes to the pipeline, which runs it on a thread of its own:
 //! - It sends each archive to read as a candidate ([`feed::Feed::send_candidate`]). Readers read them in any order.
