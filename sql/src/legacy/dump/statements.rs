@@ -191,10 +191,10 @@ impl<'s, R: Read, F: FnMut(OriginalRow, Position) -> ControlFlow<()>> Dump<'s, R
                     is_first = true;
                     continue;
                 }
-                Token::Word(word) if is_first && depth == 0 => {
-                    if !NO_COLUMNS.iter().any(|other| word.eq_ignore_ascii_case(other)) {
-                        names.push(word);
-                    }
+                Token::Word(word)
+                    if is_first && depth == 0 && !NO_COLUMNS.iter().any(|other| word.eq_ignore_ascii_case(other)) =>
+                {
+                    names.push(word);
                 }
                 Token::Quoted(b'`' | b'"', OriginalValue::Bytes(name)) if is_first && depth == 0 => {
                     names.push(String::from_utf8_lossy(&name).into_owned());
