@@ -11,7 +11,7 @@
 //!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
 //!   [`unshare`], command lines in namespaces of their own;
-//! - clients: [`http`], requests as bytes on a socket; [`certificates`], an authority and clients that trust it;
+//! - clients: [`http`], requests as bytes on a socket; [`exposition`], Prometheus' text format; [`certificates`], an authority and clients that trust it;
 //!   [`chromium`], a browser; [`python`], the environment of Python programs;
 //! - [`process`], the guard of every process.
 //!
@@ -31,6 +31,7 @@ pub mod compiled;
 pub mod crash;
 pub mod darkserver;
 pub mod debuginfod;
+pub mod exposition;
 pub mod fake_server;
 pub mod files;
 pub mod fixtures;

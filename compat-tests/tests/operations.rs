@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test, and shows where")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use artifact::header::Header;
 use compat_tests::darkserver::{RunningGateway, Sqlite, import_ok};
+use compat_tests::exposition::{check, families};
 use compat_tests::fake_server::{self, FakeServer};
 use compat_tests::fixtures;
 use compat_tests::http;
@@ -26,86 +27,6 @@ const SERVER: &str = "server/server-1.1-5.fc99.x86_64.rpm";
 
 fn server() -> String {
     fixtures::build_id(SERVER, "/usr/bin/server")
-}
-
-/// One family of metrics, as a scraper sees it.
-#[derive(Default)]
-struct Family {
-    kind: String,
-    help: String,
-    /// By name and labels as written.
-    samples: BTreeMap<String, f64>,
-}
-
-/// Reads Prometheus' text format as strictly as its own checker.
-fn families(text: &str) -> BTreeMap<String, Family> {
-    let mut families: BTreeMap<String, Family> = BTreeMap::new();
-    for line in text.lines() {
-        if let Some(comment) = line.strip_prefix("# ") {
-            let mut words = comment.splitn(3, ' ');
-            let (what, name, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or_default());
-            let family = families.entry(name.to_owned()).or_default();
-            let field = match what {
-                "TYPE" => &mut family.kind,
-                "HELP" => &mut family.help,
-                other => panic!("expected TYPE or HELP, found {other}"),
-            };
-            assert!(field.is_empty() && !rest.is_empty(), "{line}: given twice, or empty");
-            rest.clone_into(field);
-            continue;
-        }
-        let (sample, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("expected a sample, found {line:?}"));
-        let name = sample.split('{').next().unwrap();
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{name}");
-        let of_histogram = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
-        let family = of_histogram
-            .chain([name])
-            .find(|family| families.contains_key(*family))
-            .unwrap_or_else(|| panic!("{line}: expected TYPE and HELP before it"))
-            .to_owned();
-        let value: f64 = value.parse().unwrap_or_else(|_| panic!("expected a number, found {line:?}"));
-        let before = families.get_mut(&family).unwrap().samples.insert(sample.to_owned(), value);
-        assert!(before.is_none(), "{sample}: twice");
-    }
-    families
-}
-
-fn check(name: &str, family: &Family) {
-    assert!(!family.kind.is_empty() && !family.help.is_empty(), "{name}: expected TYPE and HELP");
-    assert!(name.starts_with("gateway_"), "{name}");
-    match family.kind.as_str() {
-        "counter" => {
-            assert!(name.ends_with("_total") || name == "gateway_build_info", "{name}");
-            assert!(family.samples.values().all(|value| *value >= 0.0), "{name}");
-        }
-        "gauge" => {}
-        "histogram" => {
-            assert!(name.ends_with("_seconds") || name == "gateway_federation_requests_per_miss", "{name}");
-            let mut buckets: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-            for (sample, value) in
-                family.samples.iter().filter(|(sample, _)| sample.starts_with(&format!("{name}_bucket")))
-            {
-                let (before, bound) = sample.split_once("le=\"").unwrap();
-                let (bound, after) = bound.split_once('"').unwrap();
-                let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() };
-                let labels =
-                    format!("{before}{after}").replace("_bucket", "_count").replace(",}", "}").replace("{}", "");
-                buckets.entry(labels).or_default().push((bound, *value));
-            }
-            assert!(!buckets.is_empty(), "{name}: expected buckets");
-            for (labels, mut buckets) in buckets {
-                buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-                assert!(
-                    buckets.len() > 5 && buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1),
-                    "{labels}: {buckets:?}"
-                );
-                let count = family.samples.get(&labels).unwrap_or_else(|| panic!("{labels}: expected a count"));
-                assert_eq!(buckets.last(), Some(&(f64::INFINITY, *count)), "{labels}");
-                assert!(family.samples.contains_key(&labels.replace("_count", "_sum")), "{labels}: expected a sum");
-            }
-        }
-        other => panic!("{name}: expected counter, gauge or histogram, found {other}"),
-    }
 }
 
 fn series(gateway: &RunningGateway) -> BTreeSet<String> {
@@ -147,7 +68,7 @@ fn metrics_are_valid_and_their_number_is_bounded() {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
     let families = families(&answer.text());
     for (name, family) in &families {
-        check(name, family);
+        check("gateway_", name, family);
     }
     for name in [
         "gateway_requests_total",

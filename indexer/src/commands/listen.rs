@@ -24,6 +24,7 @@ pub(crate) async fn run(args: ListenArgs, common: &Common) -> Result<ExitCode> {
     logging::start_service(settings.log_format);
     tracing::info!(%database, version = env!("CARGO_PKG_VERSION"), "starting");
     let index = Index::open(&database, Access::ReadWrite)?.with_retry_timeout(Duration::from_secs(common.wait));
-    // DURABLE
+    // What was acknowledged survives a power cut.
+    let index = index.durable();
     Box::pin(service::run(index, &database, settings)).await
 }

@@ -1,0 +1,110 @@
+//! Jobs: which of several services runs them, and what becomes of those of one that was killed.
+
+use std::time::Duration;
+
+use compat_tests::darkserver::{Sqlite, import};
+use compat_tests::indexer::RunningIndexer;
+use compat_tests::mariadb::MariaDb;
+use compat_tests::static_server::{Fault, StaticServer};
+use compat_tests::{scale, wait_until, wait_within};
+use serde_json::Value;
+
+use crate::support::{add_store, archive_job, archives, copies, database, enqueue, jobs};
+
+#[test]
+fn two_services_share_jobs_and_none_runs_twice() {
+    let count = scale(300, 3000);
+    let files = copies(count);
+    let server = StaticServer::start(files.path());
+    let url = database(&MariaDb::shared(), "shared_jobs");
+    add_store(&url, &server.url());
+    server.set(".rpm", Fault::Late(Duration::from_millis(20)));
+    let work: Vec<_> = (0..count).map(|at| archive_job(&format!("{at}.rpm"))).collect();
+    enqueue(&url, &work);
+    let services = [RunningIndexer::start(&url, ""), RunningIndexer::start(&url, "")];
+    wait_within(Duration::from_secs(120), "all jobs", || jobs(&url) == (0, 0, 0, 0));
+    let done = services.each_ref().map(|service| archives(service, "done"));
+    assert_eq!(done.iter().sum::<f64>(), count as f64, "{done:?}");
+    assert!(done.iter().all(|done| *done > 0.0), "{done:?}");
+    // A header takes one or two requests, the same number for each copy of a package.
+    let requests = |at: usize| server.sent().iter().filter(|sent| sent.path == format!("{at}.rpm")).count();
+    let first = requests(0);
+    assert!((1..=2).contains(&first), "{first}");
+    for at in 1..count {
+        assert_eq!(requests(at), first, "{at}.rpm");
+    }
+}
+
+#[test]
+fn the_jobs_of_a_killed_service_are_taken_over() {
+    let files = copies(2);
+    let server = StaticServer::start(files.path());
+    let url = database(&MariaDb::shared(), "killed_service");
+    add_store(&url, &server.url());
+    server.set_times("0.rpm", Fault::StallsAfter(10), 1);
+    let mut killed = RunningIndexer::start(&url, "");
+    enqueue(&url, &[archive_job("0.rpm")]);
+    wait_until("the claim", || jobs(&url).2 == 1 && !server.sent_for("0.rpm").is_empty());
+    killed.kill();
+    assert_eq!(jobs(&url), (0, 0, 1, 0), "still claimed");
+
+    // A service that runs already cannot tell whether the other one lives: it waits until the claim has expired. One
+    // that starts on the same machine can.
+    let other = RunningIndexer::start(&url, "");
+    wait_within(Duration::from_secs(10), "the job", || archives(&other, "done") == 1.0);
+    assert!(other.log().contains("giving back the jobs of a process that ended"), "{}", other.log());
+}
+
+#[test]
+fn a_claim_expires_for_services_that_run_already() {
+    let files = copies(2);
+    let server = StaticServer::start(files.path());
+    let url = database(&MariaDb::shared(), "expired_claim");
+    add_store(&url, &server.url());
+    server.set_times("0.rpm", Fault::StallsAfter(10), 1);
+    let mut killed = RunningIndexer::start(&url, "");
+    enqueue(&url, &[archive_job("0.rpm")]);
+    wait_until("the claim", || jobs(&url).2 == 1 && !server.sent_for("0.rpm").is_empty());
+    let other = RunningIndexer::start(&url, "");
+    enqueue(&url, &[archive_job("1.rpm")]);
+    wait_until("another job", || jobs(&url).2 == 1 && jobs(&url).0 == 0);
+    killed.kill();
+    let took = wait_within(Duration::from_secs(60), "the job", || jobs(&url) == (0, 0, 0, 0));
+    assert!(took > Duration::from_secs(5), "no claim expires at once: {took:?}");
+    assert!(archives(&other, "done") >= 1.0);
+}
+
+#[test]
+fn a_job_that_is_requested_while_it_runs_runs_again() {
+    let files = copies(1);
+    let server = StaticServer::start(files.path());
+    let index = Sqlite::empty();
+    let service = RunningIndexer::start(&index.url(), "");
+    wait_until("readiness", || service.get("/readyz").status == 200);
+    add_store(&index.url(), &server.url());
+    server.set_times("0.rpm", Fault::Late(Duration::from_secs(2)), 1);
+    enqueue(&index.url(), &[archive_job("0.rpm")]);
+    wait_until("the claim", || jobs(&index.url()).2 == 1);
+    enqueue(&index.url(), &[archive_job("0.rpm")]);
+    wait_until("both runs", || archives(&service, "done") == 2.0 && jobs(&index.url()) == (0, 0, 0, 0));
+}
+
+#[test]
+fn the_status_names_jobs_that_wait_and_what_was_given_up() {
+    let files = copies(1);
+    let server = StaticServer::start(files.path());
+    let index = Sqlite::empty();
+    let service = RunningIndexer::start(&index.url(), "");
+    wait_until("readiness", || service.get("/readyz").status == 200);
+    add_store(&index.url(), &server.url());
+    let broken = sql::NewJob { kind: "scratch", key: "x".into(), payload: "{}".into(), delay: Duration::ZERO };
+    enqueue(&index.url(), &[archive_job("absent.rpm"), broken]);
+    wait_until("the ends", || jobs(&index.url()) == (0, 1, 0, 1));
+    let text = String::from_utf8(import(&index.url(), &["status"]).stdout).unwrap();
+    for expected in ["expected a job of kind build or archive, found scratch", "absent.rpm"] {
+        assert!(text.contains(expected), "{expected}:\n{text}");
+    }
+    let json: Value = serde_json::from_slice(&import(&index.url(), &["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["poison"], 1, "{json}");
+    assert_eq!(json["jobs"][0]["failed"], 1, "{json}");
+}
