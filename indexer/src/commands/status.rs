@@ -1,17 +1,19 @@
 //! The command `status`: stores, repositories, counts, what is open, and what failed and why.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
-use sql::{Index, JobStatus, RepositoryStatus, StoreStatus, Verified};
+use sql::{BuildStatus, FailedJob, Index, JobStatus, Poison, RepositoryStatus, StoreStatus, Verified};
 
 use crate::cli::Common;
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::output::{print, printable};
 use crate::report::summary::counted;
 use crate::report::table::table;
-use crate::report::time::utc;
+use crate::report::time::{now, utc};
 use crate::report::urls::{public_url, store_address, without_url_secrets};
 
 /// The state of the index: the object that `--json` prints. Times are seconds since 1970.
@@ -25,14 +27,36 @@ struct IndexStatus {
     stores: Vec<StoreLine>,
     repositories: Vec<RepositoryLine>,
     cursors: Vec<CursorLine>,
+    builds: Vec<BuildLine>,
     jobs: Vec<JobLine>,
+    /// Some of the jobs that failed.
+    failed_jobs: Vec<FailedJobLine>,
     /// Messages and jobs that could not be processed.
     poison: u64,
     /// The last of these, latest first.
     last_poison: Vec<PoisonLine>,
+    /// Seconds that the index is behind each source, as the metric `indexer_lag_seconds`.
+    lag: BTreeMap<String, i64>,
 }
 
-/// A message or job that could not be processed.
+#[derive(Serialize)]
+struct BuildLine {
+    instance: String,
+    complete: u64,
+    /// Of these, builds without some of their packages.
+    not_imported: u64,
+    deleted: u64,
+    /// When the hub was asked about that build that it was not asked about for longest.
+    oldest_check: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct FailedJobLine {
+    key: String,
+    attempts: u32,
+    last_error: String,
+}
+
 #[derive(Serialize)]
 struct PoisonLine {
     source: String,
@@ -114,6 +138,9 @@ struct CursorLine {
 struct JobLine {
     kind: String,
     count: u64,
+    due: u64,
+    waiting: u64,
+    running: u64,
     /// Of these, jobs that failed at least once, and the error of one of them.
     failed: u64,
     last_error: Option<String>,
@@ -141,6 +168,7 @@ impl From<sql::Status> for IndexStatus {
                 sql::PackageState::Complete => packages.complete = count,
             }
         }
+        let lag = lag(&status, now());
         let store_name = |id: i64| {
             let store = status.stores.iter().find(|store| store.store.id == id);
             store.map(|store| store.store.name.clone())
@@ -160,9 +188,12 @@ impl From<sql::Status> for IndexStatus {
                 .into_iter()
                 .map(|sql::Cursor { name, value, updated_at }| CursorLine { name, value, updated_at })
                 .collect(),
+            builds: status.builds.into_iter().map(BuildLine::from).collect(),
             jobs: status.jobs.into_iter().map(JobLine::from).collect(),
+            failed_jobs: status.failed_jobs.into_iter().map(FailedJobLine::from).collect(),
             poison: status.poison,
             last_poison: status.last_poison.into_iter().map(PoisonLine::from).collect(),
+            lag,
         }
     }
 }
@@ -212,17 +243,58 @@ impl RepositoryLine {
     }
 }
 
-impl From<JobStatus> for JobLine {
-    fn from(status: JobStatus) -> Self {
-        let JobStatus { kind, count, failed, last_error, .. } = status;
-        Self { kind, count, failed, last_error: last_error.map(|text| without_url_secrets(&text)) }
+impl From<BuildStatus> for BuildLine {
+    fn from(status: BuildStatus) -> Self {
+        let BuildStatus { instance, complete, not_imported, deleted, oldest_check } = status;
+        Self { instance, complete, not_imported, deleted, oldest_check }
     }
 }
 
-impl From<sql::Poison> for PoisonLine {
-    fn from(poison: sql::Poison) -> Self {
-        let sql::Poison { source, reason, received_at, .. } = poison;
+impl From<FailedJob> for FailedJobLine {
+    fn from(job: FailedJob) -> Self {
+        Self { key: job.key, attempts: job.attempts, last_error: without_url_secrets(&job.error) }
+    }
+}
+
+impl From<Poison> for PoisonLine {
+    fn from(poison: Poison) -> Self {
+        let Poison { source, reason, received_at, .. } = poison;
         Self { source, reason: without_url_secrets(&reason), received_at }
+    }
+}
+
+/// Returns how many seconds the index is behind each source at `now`.
+fn lag(status: &sql::Status, now: i64) -> BTreeMap<String, i64> {
+    let since = |at: i64| now.saturating_sub(at).max(0);
+    let oldest_job = status.jobs.iter().filter_map(|job| job.due_age).max();
+    let jobs = ("jobs".to_owned(), oldest_job.map_or(0, |age| i64::try_from(age).unwrap_or(i64::MAX)));
+    let reconciled = status.cursors.iter().filter_map(|cursor| {
+        let instance = cursor.name.strip_prefix("koji completed ")?;
+        Some((format!("koji/{instance}"), since(cursor.updated_at)))
+    });
+    let swept = status.builds.iter().filter_map(|builds| {
+        let at = builds.oldest_check?;
+        Some((format!("sweep/{}", builds.instance), since(at)))
+    });
+    let refreshed = status.repositories.iter().filter_map(|status| {
+        let at = status.repository.refreshed_at?;
+        Some((format!("repository/{}", status.repository.name), since(at)))
+    });
+    [jobs].into_iter().chain(reconciled).chain(swept).chain(refreshed).collect()
+}
+
+impl From<JobStatus> for JobLine {
+    fn from(status: JobStatus) -> Self {
+        let JobStatus { kind, count, due, waiting, running, failed, last_error, .. } = status;
+        Self {
+            kind,
+            count,
+            due,
+            waiting,
+            running,
+            failed,
+            last_error: last_error.map(|text| without_url_secrets(&text)),
+        }
     }
 }
 
@@ -282,6 +354,21 @@ impl IndexStatus {
                 ["REPOSITORY", "STORE", "FORMAT", "VERIFIED", "PACKAGES", "REVISION", "REFRESHED", "LAST ATTEMPT"];
             writeln!(f, "\n{}", table(head, rows))?;
         }
+        if !self.builds.is_empty() {
+            let rows = self.builds.iter().map(|builds| {
+                let [complete, not_imported, deleted] =
+                    [builds.complete, builds.not_imported, builds.deleted].map(|count| count.to_string());
+                [builds.instance.clone(), complete, not_imported, deleted, time(builds.oldest_check)]
+            });
+            writeln!(f, "\n{}", table(["KOJI", "COMPLETE", "NOT IMPORTED", "DELETED", "OLDEST CHECK"], rows))?;
+        }
+        if self.lag.len() > 1 || self.lag.values().any(|lag| *lag > 0) {
+            let age = |seconds: i64| {
+                humantime::format_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or_default())).to_string()
+            };
+            let rows = self.lag.iter().map(|(source, lag)| [source.clone(), age(*lag)]);
+            writeln!(f, "\n{}", table(["SOURCE", "LAG"], rows))?;
+        }
         if !self.cursors.is_empty() {
             let rows = self
                 .cursors
@@ -290,8 +377,12 @@ impl IndexStatus {
             writeln!(f, "\n{}", table(["CURSOR", "VALUE", "UPDATED"], rows))?;
         }
         if !self.jobs.is_empty() {
-            let rows = self.jobs.iter().map(|job| [job.kind.clone(), job.count.to_string(), job.failed.to_string()]);
-            writeln!(f, "\n{}", table(["JOB", "COUNT", "FAILED"], rows))?;
+            let rows = self.jobs.iter().map(|job| {
+                let [count, due, waiting, running, failed] =
+                    [job.count, job.due, job.waiting, job.running, job.failed].map(|count| count.to_string());
+                [job.kind.clone(), count, due, waiting, running, failed]
+            });
+            writeln!(f, "\n{}", table(["JOB", "COUNT", "DUE", "WAITING", "RUNNING", "FAILED"], rows))?;
         }
         if !self.last_poison.is_empty() {
             let row = |line: &PoisonLine| [time(Some(line.received_at)), line.source.clone(), line.reason.clone()];
@@ -314,10 +405,10 @@ impl IndexStatus {
             let reason = store.failure.as_deref().unwrap_or("unknown");
             format!("store {}: {} places could not be checked, one of them: {reason}", store.name, store.failed)
         });
-        let jobs = self.jobs.iter().filter(|job| job.failed > 0).map(|job| {
-            let reason = job.last_error.as_deref().unwrap_or("unknown");
-            format!("jobs of kind {}: {} failed, one of them: {reason}", job.kind, job.failed)
-        });
+        let jobs = self
+            .failed_jobs
+            .iter()
+            .map(|job| format!("job {}: {}: {}", job.key, counted(job.attempts.into(), "attempt"), job.last_error));
         repositories.chain(refused).chain(stores).chain(jobs)
     }
 }

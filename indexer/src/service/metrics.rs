@@ -282,3 +282,38 @@ impl RoundResult {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_documented() {
+        let docs = include_str!("../../../docs/metrics.md");
+        let metrics = ServiceMetrics::new();
+        metrics.add_queue("q");
+        metrics.count_message("q", MessageResult::Queued);
+        metrics.set_message_lag("q", 0.5);
+        metrics.count_job("scratch", JobResult::Poison);
+        metrics.count_hook_request("koji", 202);
+        metrics.set_hub_requests("primary", 3, 1);
+        metrics.count_packages("koji/primary", 2);
+        metrics.count_round("checks", RoundResult::Done);
+        let families = metrics.registry.gather();
+        assert_eq!(families.len(), docs.matches("| `indexer_").count(), "as many families as rows");
+        for family in families {
+            assert!(docs.contains(&format!("`{}`", family.name())), "{} is missing in docs/metrics.md", family.name());
+            assert!(docs.contains(family.help()), "HELP of {} differs from docs/metrics.md", family.name());
+        }
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        for line in [
+            "indexer_hub_requests_total{instance=\"primary\",result=\"answered\"} 2",
+            "indexer_jobs_total{kind=\"other\",result=\"poison\"} 1",
+            "indexer_broker_connected{queue=\"q\"} 0",
+            "indexer_lag_seconds{source=\"messages/q\"} 0.5",
+        ] {
+            assert!(text.contains(line), "{line}:\n{text}");
+        }
+        assert!(metrics.status_line().ends_with("queue q not connected"), "{}", metrics.status_line());
+    }
+}
