@@ -159,6 +159,7 @@ pub(crate) async fn run(index: &Index, common: &Common) -> Result<ExitCode> {
 
 impl From<sql::Status> for IndexStatus {
     fn from(status: sql::Status) -> Self {
+        let lag = lag(&status, now());
         let mut packages = PackageCounts { deleted: status.deleted_packages, ..PackageCounts::default() };
         for (state, count) in status.packages {
             match state {
@@ -168,7 +169,6 @@ impl From<sql::Status> for IndexStatus {
                 sql::PackageState::Complete => packages.complete = count,
             }
         }
-        let lag = lag(&status, now());
         let store_name = |id: i64| {
             let store = status.stores.iter().find(|store| store.store.id == id);
             store.map(|store| store.store.name.clone())
