@@ -247,7 +247,11 @@ create table if not exists poison (
     source varchar(64) not null comment 'queue or hook from which it came, or job and its kind',
     payload mediumtext not null,
     reason text not null,
-    received_at bigint not null
+    received_at bigint not null comment 'when it came last',
+    digest char(32) character set ascii collate ascii_bin not null
+        comment 'hash of source and whole payload: what comes again is the same row',
+    unique key poison_digest (digest),
+    key poison_received (received_at)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages and jobs that cannot be processed';
 
 -- Work that only one process may do at a time. Transactions lock the rows claims and modules.
@@ -286,7 +290,7 @@ create table if not exists changes (
     comment = 'build-ids that the last transactions of each importer inserted';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'9c9c10d29e9ce8bc9272d5368258fb3cb96d85e34bdc6193ae0c39e7764b6e0a6153ad12ef965ece4fd02717fc65a315', 0)
+values (1, 'schema', true, x'bdaa12df14dfe03eac8500b5b9f66a474c4de236bbe84b53aabcecab4ee19f32eea8667e44144996e4cce3e375db08d8', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

@@ -229,7 +229,11 @@ create table if not exists poison (
     source varchar(64) not null comment 'queue or hook from which it came, or job and its kind',
     payload mediumtext not null,
     reason text not null,
-    received_at bigint not null
+    received_at bigint not null comment 'when it came last',
+    digest char(32) character set ascii collate ascii_bin not null
+        comment 'hash of source and whole payload: what comes again is the same row',
+    unique key poison_digest (digest),
+    key poison_received (received_at)
 ) engine = InnoDB default character set utf8mb4 collate utf8mb4_bin comment = 'messages and jobs that cannot be processed';
 
 -- Work that only one process may do at a time. Transactions lock the rows claims and modules.

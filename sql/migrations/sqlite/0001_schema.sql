@@ -213,8 +213,11 @@ create table poison (
     source text not null, -- queue or hook from which it came, or job and its kind
     payload text not null,
     reason text not null,
-    received_at integer not null
+    received_at integer not null, -- when it came last
+    digest text not null -- hash of source and whole payload: what comes again is the same row
 );
+create unique index poison_digest on poison (digest);
+create index poison_received on poison (received_at);
 
 -- Work that only one process may do at a time.
 create table leases (

@@ -41,6 +41,8 @@ pub(crate) trait Dialect {
     const UPDATE_TAG: &'static str;
     /// Ends the INSERT of jobs: each row that exists is requested once more.
     const REQUEST_AGAIN: &'static str;
+    /// Ends the INSERT of poison: what comes again keeps its row.
+    const UPDATE_POISON: &'static str;
     /// The time of the database, seconds since 1970.
     const NOW: &'static str;
     /// Ends the INSERT of a writer.
@@ -101,6 +103,8 @@ impl Dialect for Sqlite {
     const REQUEST_AGAIN: &'static str = " on conflict (`key`) do update set \
         requests = requests + 1, payload = excluded.payload, next_try_at = min(next_try_at, excluded.next_try_at), \
         attempts = 0, last_error = null";
+    const UPDATE_POISON: &'static str = " on conflict (digest) do update set \
+        reason = excluded.reason, received_at = excluded.received_at";
     const NOW: &'static str = "cast(strftime('%s', 'now') as integer)";
     const COUNT_TRANSACTION: &'static str = " on conflict (writer) do update set sequence = sequence + 1";
 }
@@ -159,6 +163,8 @@ impl Dialect for MySql {
     const REQUEST_AGAIN: &'static str = " on duplicate key update \
         requests = requests + 1, payload = values(payload), next_try_at = least(next_try_at, values(next_try_at)), \
         attempts = 0, last_error = null";
+    const UPDATE_POISON: &'static str = " on duplicate key update \
+        reason = values(reason), received_at = values(received_at)";
     const NOW: &'static str = "cast(unix_timestamp() as signed)";
     const COUNT_TRANSACTION: &'static str = " on duplicate key update sequence = sequence + 1";
 }

@@ -7,7 +7,8 @@ use crate::model::rows::{decode_error, to_unsigned};
 use crate::{FailedJob, JobStatus, Poison};
 
 /// Selects the columns of [`PoisonRow`], the last 5, latest first.
-pub(super) const LAST_POISON: &str = "select id, source, reason, received_at from poison order by id desc limit 5";
+pub(super) const LAST_POISON: &str =
+    "select id, source, reason, received_at from poison order by received_at desc, id desc limit 5";
 
 /// Selects the columns of [`FailedRow`], of up to 10 jobs.
 pub(super) const FAILED: &str = "select kind, `key` as job_key, attempts, last_error, next_try_at from jobs \

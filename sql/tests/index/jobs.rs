@@ -195,6 +195,17 @@ fn a_poisoned_job_is_kept_with_its_reason() {
         let poison = index.status().await.unwrap().last_poison;
         assert_eq!(poison.iter().map(|poison| poison.source.len()).collect::<Vec<_>>(), [64, 9]);
 
+        // What comes again is the same row, with the latest reason, and the last of all.
+        fresh.execute("update poison set received_at = id").await;
+        index.insert_poison("job build", "payload of a", "still no such build").await.unwrap();
+        let poison = index.status().await.unwrap().last_poison;
+        let of = |at: usize| (poison[at].id, poison[at].reason.as_str());
+        assert_eq!((poison.len(), of(0), of(1).0), (2, (1, "still no such build"), 2));
+        // The whole payload counts, and its source.
+        index.insert_poison(&"q".repeat(100), &format!("{long}!"), "expected JSON").await.unwrap();
+        index.insert_poison("messages/q", "payload of a", "expected JSON").await.unwrap();
+        assert_eq!(index.workload().await.unwrap().poison, 4);
+
         // Both or none: the job stays if the row cannot be written.
         fresh.execute("alter table poison rename to elsewhere").await;
         index
@@ -207,7 +218,7 @@ fn a_poisoned_job_is_kept_with_its_reason() {
         assert_eq!(rows(&fresh).await.len(), 1);
         index.poison_job("one", &jobs[1], "broken").await.unwrap();
         assert!(rows(&fresh).await.is_empty());
-        assert_eq!(index.workload().await.unwrap().poison, 3);
+        assert_eq!(index.workload().await.unwrap().poison, 5);
     });
 }
 

@@ -60,7 +60,7 @@ fn the_state_counts_packages_places_and_what_failed() {
              imported_at) values ('k', 1, 'a-1-1', 'a', '1', '1', 'complete', 'DEFAULT', 0, 7, 7), \
              ('k', 2, 'b-1-1', 'b', '1', '1', 'complete', 'DEFAULT', 0, 6, null), \
              ('k', 3, 'c-1-1', 'c', '1', '1', 'deleted', 'DEFAULT', 0, 1, null)",
-            "insert into poison (source, payload, reason, received_at) values ('amqp', '', 'no JSON', 0)",
+            "insert into poison (source, payload, reason, received_at, digest) values ('amqp', '', 'no JSON', 0, '')",
         ] {
             fresh.execute(statement).await;
         }

@@ -16,8 +16,8 @@ pub(super) struct Message {
     pub(super) body: Vec<u8>,
 }
 
-/// Writes what the messages ask for: jobs first, then tags, then poison. Each can be written twice without harm, but
-/// poison, which comes last. `source` is the source of poison: `messages/NAME`.
+/// Writes what the messages ask for: jobs first, then tags, then poison. Each can be written twice without harm.
+/// `source` is the source of poison: `messages/NAME`.
 ///
 /// # Errors
 /// If the database cannot be reached, or refuses a value.
