@@ -168,8 +168,8 @@ fn of_uploads_of_one_name_at_once_one_wins() {
         let [one, other] = [FAMILY, OTHER_FAMILY].map(|family| package(family, NAME));
         let statuses: Vec<(bool, u16)> = std::thread::scope(|scope| {
             let put = |at: usize| {
-                let bytes = if at % 2 == 0 { &one } else { &other };
-                (at % 2 == 0, bench.put(NAME, &[], bytes).status)
+                let bytes = if at.is_multiple_of(2) { &one } else { &other };
+                (at.is_multiple_of(2), bench.put(NAME, &[], bytes).status)
             };
             let uploads: Vec<_> = (0..8).map(|at| scope.spawn(move || put(at))).collect();
             uploads.into_iter().map(|upload| upload.join().unwrap()).collect()

@@ -94,7 +94,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
                 matches!(&command, StoreCommand::List | StoreCommand::Check(CheckArgs { locations: false, .. }))
                     && database.is_sqlite();
             let index = if only_reads { open_to_read(&database).await? } else { open(common, &database).await? };
-            let result = store::run(&index, command, &filter, common).await;
+            let result = Box::pin(store::run(&index, command, &filter, common)).await;
             if !only_reads {
                 index.checkpoint().await;
             }

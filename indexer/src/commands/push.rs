@@ -200,8 +200,7 @@ fn token(file: Option<&Path>) -> Result<HeaderValue> {
         }
         None => std::env::var(TOKEN_VARIABLE).unwrap_or_default(),
     };
-    let lines = text.lines().map(str::trim);
-    let token = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).next();
+    let token = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     let Some(token) = token else {
         let expected = format!("expected a token in --token-file or in the variable {TOKEN_VARIABLE}, found none");
         return Err(CommandFailure::Usage(expected));

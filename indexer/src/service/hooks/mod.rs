@@ -90,13 +90,13 @@ impl Hooks {
     /// Returns the stores of the index.
     async fn stores(&self) -> Result<Vec<sql::Store>, Refusal> {
         let index = self.service.index.clone();
-        self.ask("reading the stores", async move { index.stores().await }).await
+        self.ask("reading the stores", Box::pin(async move { index.stores().await })).await
     }
 
     /// Writes a job that is due after `delay`, and wakes the worker.
     async fn enqueue(&self, work: Work, delay: Duration) -> Answer {
         let (index, job) = (self.service.index.clone(), work.job(delay));
-        self.ask("writing a job", async move { index.enqueue(&[job]).await }).await?;
+        self.ask("writing a job", Box::pin(async move { index.enqueue(&[job]).await })).await?;
         self.service.new_jobs.notify_one();
         let key = work.key();
         tracing::info!(job = key, "a hook asked for work");

@@ -111,7 +111,8 @@ pub(super) async fn receive(hooks: &Hooks, request: &HttpRequest, payload: &mut 
     }
     // From here on it is done to the end, also if the client has gone.
     let service = Arc::clone(&hooks.service);
-    let finishing = hooks.service.run_shared(async move { finish(&service, target, directory, file).await });
+    let finish = Box::pin(async move { finish(&service, target, directory, file).await });
+    let finishing = hooks.service.run_shared(finish);
     let finished = finishing.await.unwrap_or_else(|error| {
         tracing::error!(%error, "an upload failed");
         Err(Refusal::unavailable(DISK))
