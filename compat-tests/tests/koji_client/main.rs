@@ -16,7 +16,7 @@ fn server(release: u32) -> Vec<PathBuf> {
 fn run(hub: &KojiHub, known: &Value) -> std::process::Output {
     let mut command = python::script("tests/koji_client/client.py");
     command.arg(hub.url()).arg(hub.directory()).arg(known.to_string());
-    command.output().expect("run Python")
+    command.output().unwrap_or_else(|error| panic!("expected to run Python, found {error}"))
 }
 
 #[test]
