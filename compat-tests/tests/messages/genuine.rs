@@ -2,14 +2,12 @@
 
 use compat_tests::darkserver::{Sqlite, import_ok};
 use compat_tests::indexer::RunningIndexer;
+use compat_tests::python::queue_as_the_original;
 use compat_tests::rabbitmq::VirtualHost;
 use compat_tests::wait_within;
 use serde_json::{Value, json};
 
-use crate::support::{
-    WITHIN, configuration, count, jobs, message, publish, query, queue_as_the_original, state_change,
-    wait_until_consumed,
-};
+use crate::support::{WITHIN, configuration, count, jobs, message, publish, query, state_change, wait_until_consumed};
 
 fn signed(build: i64, package: &str) -> Value {
     message(

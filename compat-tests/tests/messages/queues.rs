@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use compat_tests::darkserver::Sqlite;
 use compat_tests::indexer::RunningIndexer;
+use compat_tests::python::queue_as_the_original;
 use compat_tests::rabbitmq::VirtualHost;
 use compat_tests::{scale, wait_within};
 use serde_json::json;
 
-use crate::support::{
-    WITHIN, configuration, count, jobs, publish, query, queue_as_the_original, state_change, wait_until_consumed,
-};
+use crate::support::{WITHIN, configuration, count, jobs, publish, query, state_change, wait_until_consumed};
 
 #[test]
 fn indexers_of_one_index_share_a_queue_with_a_random_name() {

@@ -1,7 +1,6 @@
 //! What the tests share: a configuration, publishers, and a look at the database.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use compat_tests::darkserver::Sqlite;
 use compat_tests::indexer::RunningIndexer;
@@ -54,25 +53,7 @@ pub(crate) fn state_change(build: i64, new: i64) -> Value {
 /// Publishes messages by fedora-messaging, which validates them. `tls` is an authority, a certificate and its key.
 #[track_caller]
 pub(crate) fn publish(url: &str, tls: &[&str], messages: &[Value]) {
-    let lines: Vec<String> = messages.iter().map(Value::to_string).collect();
-    feed(python::script("python/publish.py").arg(url).args(tls), &lines);
-}
-
-/// Declares a durable queue, and sends texts to it as the original did.
-#[track_caller]
-pub(crate) fn queue_as_the_original(url: &str, queue: &str, texts: &[String]) {
-    feed(python::script("python/original.py").arg(url).arg(queue), texts);
-}
-
-#[track_caller]
-fn feed(command: &mut Command, lines: &[String]) {
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    // A publisher that fails closes its input; its status tells.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
-    let output = child.wait_with_output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    python::publish(url, tls, &messages.iter().map(Value::to_string).collect::<Vec<_>>());
 }
 
 /// The lines of a query of an SQLite index.
