@@ -1,8 +1,6 @@
 //! The dumps that fuzzing has kept, replayed: `fuzz/corpus/legacy`, and `fuzz/regressions/legacy` if there is one.
 //! `fuzz/README.md` says more.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
-
 use std::fs;
 use std::path::Path;
 
