@@ -76,11 +76,19 @@ impl RabbitMq {
             started.tls_port = certificates.map(|_| started.port + 1);
             started.configure(certificates);
             if started.launch() {
-                started.control(&["add_user", USER, PASSWORD]);
+                started.add_user();
                 return started;
             }
         }
         panic!("rabbitmq-server did not start:\n{}", started.log());
+    }
+
+    /// Makes the user of every virtual host. The server accepts connections a moment before it takes commands.
+    fn add_user(&self) {
+        let deadline = Instant::now() + START_WITHIN;
+        while !self.controlling(&["add_user", USER, PASSWORD]).output().is_ok_and(|output| output.status.success()) {
+            assert!(Instant::now() < deadline, "rabbitmqctl add_user: refused for {START_WITHIN:?}\n{}", self.log());
+        }
     }
 
     /// The server that the tests of one process share. It ends when the last of them drops it.
