@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use sql::Job;
+
 /// How a try of a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TryEnd {
@@ -62,13 +64,15 @@ impl Kind {
     }
 }
 
-/// The failures of jobs in a row, of one kind each. They are those of this process: after a restart, or in another
+/// The failures of jobs in a row, of one kind each, since the last request. They are those of this process: after a restart, or in another
 /// indexer, a job gets more tries, never fewer.
 #[derive(Default)]
 pub(super) struct Failures(HashMap<i64, Failed>);
 
 struct Failed {
     kind: Kind,
+    /// [`Job::requests`] of the last try.
+    requests: i64,
     count: u32,
     last: Instant,
 }
@@ -79,8 +83,10 @@ const MAX_JOBS: usize = 10_000;
 const MAX_AGE: Duration = Duration::from_secs(12 * 3600);
 
 impl Failures {
-    /// Returns what becomes of a job after a try.
-    pub(super) fn judge(&mut self, job: i64, end: TryEnd) -> Verdict {
+    /// Returns what becomes of a job after a try. One that was requested again begins anew: whoever asks for it again,
+    /// as each message about a build does, may know of something that has changed.
+    pub(super) fn judge(&mut self, job: &Job, end: TryEnd) -> Verdict {
+        let (job, requests) = (job.id, job.requests);
         let (kind, text) = match end {
             TryEnd::Done => {
                 self.0.remove(&job);
@@ -95,9 +101,9 @@ impl Failures {
             self.0.retain(|_, failed| failed.last.elapsed() < MAX_AGE);
         }
         let last = Instant::now();
-        let failed = self.0.entry(job).or_insert(Failed { kind, count: 0, last });
-        let before = if failed.kind == kind { failed.count } else { 0 };
-        *failed = Failed { kind, count: before.saturating_add(1), last };
+        let failed = self.0.entry(job).or_insert(Failed { kind, requests, count: 0, last });
+        let before = if (failed.kind, failed.requests) == (kind, requests) { failed.count } else { 0 };
+        *failed = Failed { kind, requests, count: before.saturating_add(1), last };
         let Pauses { first, max, max_tries } = kind.pauses();
         if max_tries.is_some_and(|max| before + 1 >= max) {
             self.0.remove(&job);
@@ -112,11 +118,16 @@ impl Failures {
 mod tests {
     use super::*;
 
+    fn job(requests: i64) -> Job {
+        let text = String::new;
+        Job { id: 1, kind: text(), key: text(), payload: text(), attempts: 0, requests, queued_at: 0 }
+    }
+
     /// The pauses in seconds after tries that end alike, and the number of the try that is the last.
     fn tries(failures: &mut Failures, end: &TryEnd, count: usize) -> (Vec<u64>, Option<usize>) {
         let mut pauses = Vec::new();
         for at in 1..=count {
-            match failures.judge(1, end.clone()) {
+            match failures.judge(&job(1), end.clone()) {
                 Verdict::Retry { pause, .. } => pauses.push(pause.as_secs()),
                 Verdict::Poison { .. } => return (pauses, Some(at)),
                 Verdict::Done => panic!("{end:?}"),
@@ -144,15 +155,29 @@ mod tests {
     }
 
     #[test]
+    fn requests_use_up_no_tries() {
+        let mut failures = Failures::default();
+        let unknown = TryEnd::Unknown("no build".into());
+        for requests in 1..100 {
+            let verdict = failures.judge(&job(requests), unknown.clone());
+            assert_eq!(verdict, Verdict::Retry { pause: Duration::from_secs(5), error: "no build".into() });
+        }
+        // Without another request the tries count on.
+        let verdicts: Vec<Verdict> = (0..6).map(|_| failures.judge(&job(99), unknown.clone())).collect();
+        assert!(matches!(verdicts[4], Verdict::Retry { .. }), "{verdicts:?}");
+        assert!(matches!(verdicts[5], Verdict::Poison { .. }), "{verdicts:?}");
+    }
+
+    #[test]
     fn failures_of_one_kind_do_not_count_for_another() {
         let mut failures = Failures::default();
         tries(&mut failures, &TryEnd::Passing("down".into()), 50);
         let absent = TryEnd::Permanent("absent".into());
         assert_eq!(
-            failures.judge(1, absent.clone()),
+            failures.judge(&job(1), absent.clone()),
             Verdict::Retry { pause: Duration::from_secs(5), error: "absent".into() }
         );
-        assert_eq!(failures.judge(1, TryEnd::Done), Verdict::Done);
+        assert_eq!(failures.judge(&job(1), TryEnd::Done), Verdict::Done);
         assert_eq!(tries(&mut failures, &absent, 100).1, Some(12));
     }
 }

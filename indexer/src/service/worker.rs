@@ -231,7 +231,7 @@ impl Worker {
     async fn record(&self, jobs: &[Job], ends: Vec<TryEnd>) {
         let mut done = Vec::new();
         for (job, end) in jobs.iter().zip(ends) {
-            let verdict = self.failures.lock().unwrap_or_else(PoisonError::into_inner).judge(job.id, end);
+            let verdict = self.failures.lock().unwrap_or_else(PoisonError::into_inner).judge(job, end);
             match verdict {
                 Verdict::Done => done.push(job.clone()),
                 Verdict::Poison { reason } => self.record_poison(job, &reason).await,

@@ -41,6 +41,8 @@ pub(crate) trait Dialect {
     const UPDATE_TAG: &'static str;
     /// Ends the INSERT of jobs: each row that exists is requested once more.
     const REQUEST_AGAIN: &'static str;
+    /// Ends the INSERT of jobs: each row that exists stays as it is.
+    const LEAVE_JOB: &'static str;
     /// Ends the INSERT of poison: what comes again keeps its row.
     const UPDATE_POISON: &'static str;
     /// The time of the database, seconds since 1970.
@@ -103,6 +105,7 @@ impl Dialect for Sqlite {
     const REQUEST_AGAIN: &'static str = " on conflict (`key`) do update set \
         requests = requests + 1, payload = excluded.payload, next_try_at = min(next_try_at, excluded.next_try_at), \
         attempts = 0, last_error = null";
+    const LEAVE_JOB: &'static str = " on conflict (`key`) do nothing";
     const UPDATE_POISON: &'static str = " on conflict (digest) do update set \
         reason = excluded.reason, received_at = excluded.received_at";
     const NOW: &'static str = "cast(strftime('%s', 'now') as integer)";
@@ -163,6 +166,7 @@ impl Dialect for MySql {
     const REQUEST_AGAIN: &'static str = " on duplicate key update \
         requests = requests + 1, payload = values(payload), next_try_at = least(next_try_at, values(next_try_at)), \
         attempts = 0, last_error = null";
+    const LEAVE_JOB: &'static str = " on duplicate key update id = id";
     const UPDATE_POISON: &'static str = " on duplicate key update \
         reason = values(reason), received_at = values(received_at)";
     const NOW: &'static str = "cast(unix_timestamp() as signed)";

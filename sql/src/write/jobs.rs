@@ -22,6 +22,13 @@ const UNCLAIM: &str = "claimed_by = null, claimed_until = null";
 /// The condition of jobs that no one works on: before and behind the time of the database.
 const UNCLAIMED: [&str; 2] = [" and (claimed_until is null or claimed_until <= ", ")"];
 
+/// What is done to a job that exists.
+#[derive(Clone, Copy)]
+enum IfExists {
+    RequestAgain,
+    Leave,
+}
+
 #[derive(FromRow)]
 struct JobRow {
     id: i64,
@@ -48,6 +55,19 @@ impl Index {
     /// # Errors
     /// If a value does not fit, or the database refuses. Then nothing is requested.
     pub async fn enqueue(&self, jobs: &[NewJob]) -> Result<()> {
+        self.insert_jobs(jobs, IfExists::RequestAgain).await
+    }
+
+    /// Requests work for which there is no job. A job that exists stays as it is: it will be done, and a pause after a
+    /// failure lasts as long as it would.
+    ///
+    /// # Errors
+    /// If a value does not fit, or the database refuses. Then nothing is requested.
+    pub async fn enqueue_missing(&self, jobs: &[NewJob]) -> Result<()> {
+        self.insert_jobs(jobs, IfExists::Leave).await
+    }
+
+    async fn insert_jobs(&self, jobs: &[NewJob], if_exists: IfExists) -> Result<()> {
         jobs.iter().try_for_each(NewJob::check)?;
         let by_key: BTreeMap<&str, &NewJob> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
         if by_key.is_empty() {
@@ -66,7 +86,10 @@ impl Index {
                         row.push(Backend::NOW);
                         row.push(Backend::NOW).push_unseparated(" + ").push_bind_unseparated(whole_seconds(job.delay));
                     });
-                    query.push(Backend::REQUEST_AGAIN);
+                    query.push(match if_exists {
+                        IfExists::RequestAgain => Backend::REQUEST_AGAIN,
+                        IfExists::Leave => Backend::LEAVE_JOB,
+                    });
                     query
                 };
                 chunks::write(&mut **connection, &jobs, statement).await?;

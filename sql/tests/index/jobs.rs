@@ -179,6 +179,27 @@ fn a_failed_job_waits_and_a_new_request_forgets_its_failures() {
 }
 
 #[test]
+fn work_that_waits_or_runs_is_not_requested_again_if_only_missing_work_is() {
+    on_both(async |fresh: Fresh| {
+        let index = fresh.index().await;
+        index.enqueue(&[job("failed"), job("running")]).await.unwrap();
+        let jobs = claim(&index, "one").await;
+        index.retry_job("one", &jobs[0], MINUTE, "connection refused").await.unwrap();
+        let before = rows(&fresh).await;
+        let other = |key: &str| NewJob { payload: "other".into(), ..job(key) };
+        index.enqueue_missing(&[other("failed"), other("running")]).await.unwrap();
+        assert_eq!(rows(&fresh).await, before);
+        // The pause lasts, and the work that runs is done once.
+        assert!(claim(&index, "two").await.is_empty());
+        index.finish_jobs("one", &jobs[1..]).await.unwrap();
+        index.enqueue_missing(&[other("failed"), other("running"), other("new")]).await.unwrap();
+        let claimed = claim(&index, "two").await;
+        assert_eq!(keys(&claimed), ["running", "new"]);
+        assert!(claimed.iter().all(|job| job.payload == "other" && job.requests == 1), "{claimed:?}");
+    });
+}
+
+#[test]
 fn a_poisoned_job_is_kept_with_its_reason() {
     on_both(async |fresh: Fresh| {
         let index = fresh.index().await;

@@ -51,7 +51,7 @@ pub(crate) async fn run(importer: &BuildImporter) -> Result<Reconciled, KojiErro
         let page = walk.next_page(importer).await?;
         let missing = missing(importer, &page).await?;
         let jobs: Vec<sql::NewJob> = missing.iter().map(|id| job(&instance.name, *id, "reconciler")).collect();
-        importer.index.enqueue(&jobs).await?;
+        importer.index.enqueue_missing(&jobs).await?;
         found.listed += page.len() as u64;
         found.enqueued += jobs.len() as u64;
         if let Some(position) = page.last().map(Position::of).filter(|position| *position > reached) {

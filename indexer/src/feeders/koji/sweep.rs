@@ -152,7 +152,7 @@ async fn compare(importer: &BuildImporter, builds: &[StoredBuild], swept: &mut S
     }
     // A build that differs keeps the time of its last check: it was as the index has it until then.
     importer.index.record_builds(&importer.writer, &updates, checked_at).await?;
-    importer.index.enqueue(&jobs).await?;
+    importer.index.enqueue_missing(&jobs).await?;
     swept.enqueued = jobs.len() as u64;
     Ok(())
 }
