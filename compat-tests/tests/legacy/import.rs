@@ -14,8 +14,8 @@ fn server_dump(url: &str) -> String {
     let id = fixtures::build_id(&format!("server/{SERVER}.rpm"), "/usr/bin/server");
     let columns = "(id, elfname, instpath, build_id, rpm_name, distro, kojibuildid, kojitype, rpm_url)";
     format!(
-        "INSERT INTO buildid_gnubuildid {columns} VALUES (1,'server','/usr/bin','{id}','{SERVER}','f99-build',99,'primary',\
-         '{url}/{SERVER}.rpm'),(2,'sh','/usr/bin','{BASH}','{SERVER}','f99-build',99,'primary','');\n"
+        "INSERT INTO buildid_gnubuildid {columns} VALUES (1,'server','/usr/bin','{id}','{SERVER}','f99-build',99,\
+         'primary','{url}/{SERVER}.rpm'),(2,'sh','/usr/bin','{BASH}','{SERVER}','f99-build',99,'primary','');\n"
     )
 }
 

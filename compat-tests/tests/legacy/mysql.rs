@@ -21,9 +21,9 @@ const TEXTS: &str = "elfname longtext not null, instpath longtext not null, buil
 const RELEASES: [Release; 4] = [
     Release {
         name: "s1",
-        create: "create table dark_gnubuildid (id int auto_increment not null primary key, elfname varchar(255), installpath \
-                 varchar(500), buildid varchar(100), rpm_name varchar(255), distro varchar(100), index gnubuildid_id \
-                 (buildid), index gnubuildid_rpm (rpm_name)) default charset latin1",
+        create: "create table dark_gnubuildid (id int auto_increment not null primary key, elfname varchar(255), \
+                 installpath varchar(500), buildid varchar(100), rpm_name varchar(255), distro varchar(100), \
+                 index gnubuildid_id (buildid), index gnubuildid_rpm (rpm_name)) default charset latin1",
         table: "dark_gnubuildid",
         more: "",
     },
@@ -35,15 +35,15 @@ const RELEASES: [Release; 4] = [
     },
     Release {
         name: "s3",
-        create: "create table buildid_gnubuildid (id integer auto_increment not null primary key, {texts}, kojibuildid integer \
-                 not null)",
+        create: "create table buildid_gnubuildid (id integer auto_increment not null primary key, {texts}, \
+                 kojibuildid integer not null)",
         table: "buildid_gnubuildid",
         more: ", 267110",
     },
     Release {
         name: "s4",
-        create: "create table buildid_gnubuildid (id integer auto_increment not null primary key, {texts}, kojibuildid integer \
-                 not null, kojitype longtext not null, rpm_url longtext not null)",
+        create: "create table buildid_gnubuildid (id integer auto_increment not null primary key, {texts}, \
+                 kojibuildid integer not null, kojitype longtext not null, rpm_url longtext not null)",
         table: "buildid_gnubuildid",
         more: ", 267110, 'primary', 'https://kojipkgs.fedoraproject.org//packages/x'",
     },
@@ -53,8 +53,8 @@ fn fill(server: &MariaDb, release: &Release) {
     let Release { name, create, table, more } = release;
     server.create_database(name);
     let create = create.replace("{texts}", TEXTS);
-    let users = "create table buildid_darkuser (id int primary key, name longtext, password longtext, comments longtext); \
-                 insert into buildid_darkuser values (1, 'kushal', '5ecre7''; insert', '')";
+    let users = "create table buildid_darkuser (id int primary key, name longtext, password longtext, comments \
+                 longtext); insert into buildid_darkuser values (1, 'kushal', '5ecre7''; insert', '')";
     let mut statements = format!("use {name}; {create}; {users};");
     for (elf, path, id, rpm) in [
         ("libapr-1.so.0.4.5", "/usr/lib64", APR, "apr-1.4.5-1.fc16.x86_64"),

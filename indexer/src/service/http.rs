@@ -19,7 +19,8 @@ const WORKERS: usize = 2;
 const MAX_CONNECTIONS: usize = 512;
 /// Maximum time for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum time for the rest of a body that was refused, so that its client reads the answer before the connection ends.
+/// Maximum time for the rest of a body that was refused, so that its client reads the answer before the connection
+/// ends.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,8 +82,8 @@ async fn healthy() -> HttpResponse {
         .body("alive\n")
 }
 
-/// `/readyz`: 200 if the database can be used; else 503 with the reason. Brokers and hubs are in the metrics alone: without
-/// them the service is as useful as it can be.
+/// `/readyz`: 200 if the database can be used; else 503 with the reason. Brokers and hubs are in the metrics alone:
+/// without them the service is as useful as it can be.
 async fn ready(service: web::Data<Service>) -> HttpResponse {
     let reason = service.unready();
     let mut response = if reason.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };

@@ -96,7 +96,8 @@ async fn due_in(service: &Service, instance: &KojiInstance) -> Result<Duration, 
     }))
 }
 
-/// Compares known builds with the hub, batch by batch, until the service stops. The indexer that has the lease keeps it.
+/// Compares known builds with the hub, batch by batch, until the service stops. The indexer that has the lease
+/// keeps it.
 pub(super) async fn run_sweep(service: Arc<Service>, instance: Arc<KojiInstance>) {
     let mut backoff = Backoff::default();
     loop {

@@ -94,7 +94,8 @@ impl OriginalDatabase {
                 let Db::MySql(pool) = &self.connections.db else { return Ok(Vec::new()) };
                 sqlx::query_as(
                     "select cast(table_name as binary), cast(table_type as binary) from information_schema.tables \
-                     where table_schema = database() and lower(table_name) in ('dark_gnubuildid', 'buildid_gnubuildid')",
+                     where table_schema = database() and lower(table_name) in ('dark_gnubuildid', \
+                     'buildid_gnubuildid')",
                 )
                 .fetch_all(pool)
                 .await

@@ -150,8 +150,8 @@ impl StagedPackages {
         let name = self.name.clone();
         // The plus keeps SQLite from using the index.
         let rows = sqlx::query_as::<_, Columns>(
-            "select nvra, build_id, is_debuginfo, path, distro, koji_instance, koji_build, rpm_url from staged order by \
-             +nvra, rowid",
+            "select nvra, build_id, is_debuginfo, path, distro, koji_instance, koji_build, rpm_url from staged order \
+             by +nvra, rowid",
         )
         .fetch(&mut self.reader)
         .and_then(|row| std::future::ready(row.into_row()))

@@ -55,10 +55,8 @@ fn the_same_rows_twice_are_the_same_index() {
         assert_eq!(fresh.dump().await, once);
         assert_eq!(
             packages(&fresh).await,
-            [
-                "state=Some(\"legacy\") distro=Some(\"dist-f16-build\") koji_instance=Some(\"primary\") koji_build=Some(7) \
-              koji_volume=None"
-            ]
+            ["state=Some(\"legacy\") distro=Some(\"dist-f16-build\") koji_instance=Some(\"primary\") \
+                 koji_build=Some(7) koji_volume=None"]
         );
         let seen = fresh.rows("select first_seen, last_seen, gone_at, derived from locations").await;
         assert_eq!(seen, ["first_seen=None last_seen=None gone_at=None derived=Some(0)"]);
@@ -112,8 +110,8 @@ fn a_listed_package_is_joined_by_a_common_build_id() {
         assert_eq!(index.insert_claimed("w", &[legacy(&["aa", "bb"], None)]).await.unwrap(), 0);
         assert_eq!(
             packages(&fresh).await,
-            ["state=Some(\"claimed\") distro=Some(\"fc16\") koji_instance=Some(\"primary\") koji_build=Some(7) \
-              koji_volume=None"]
+            ["state=Some(\"claimed\") distro=Some(\"fc16\") koji_instance=Some(\"primary\") \
+                 koji_build=Some(7) koji_volume=None"]
         );
         assert_eq!(fresh.rows("select build_id from claims").await.len(), 3);
         assert_eq!(index.insert_claimed("w", &[legacy(&["dd"], None)]).await.unwrap(), 1, "another build of this name");
@@ -164,9 +162,9 @@ fn tables_are_read_in_pages_whatever_their_character_set() {
         let error = open().await.1.unwrap_err().to_string();
         assert!(error.contains("expected a table dark_gnubuildid or buildid_gnubuildid") && !error.contains("secret"));
         server.sql(&format!(
-            "use {name}; create table dark_gnubuildid (id int not null auto_increment primary key, elfname varchar(255) \
-             character set latin1, installpath varchar(500) character set utf16, buildid varchar(100) character set \
-             cp1251, rpm_name longtext character set utf8mb3); insert into dark_gnubuildid select seq, \
+            "use {name}; create table dark_gnubuildid (id int not null auto_increment primary key, elfname \
+             varchar(255) character set latin1, installpath varchar(500) character set utf16, buildid varchar(100) \
+             character set cp1251, rpm_name longtext character set utf8mb3); insert into dark_gnubuildid select seq, \
              'caf\u{e9}', '/\u{e9}', lpad(hex(seq), 8, '0'), repeat('x', if(seq = 2, 20000, 3)) from seq_1_to_25000"
         ));
         let (database, tables) = open().await;

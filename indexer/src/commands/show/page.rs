@@ -283,9 +283,10 @@ mod tests {
             tag("f44-updates", june, may, true),
         ];
         build.deleted_at = june;
-        let mut expected = "  build   bash-5.2-6.fc44, number 7 of primary, a draft, on volume archive\n          deleted on \
-                            2026-06-01T10:30:00Z\n  tag     f44 since 2026-05-04\n  tag     f44-testing from 2026-05-04 to \
-                            2026-06-01\n  tag     f44-pending until 2026-06-01\n  tag     f44-updates since 2026-06-01\n"
+        let mut expected = "  build   bash-5.2-6.fc44, number 7 of primary, a draft, on volume archive\n          \
+                            deleted on 2026-06-01T10:30:00Z\n  tag     f44 since 2026-05-04\n  tag     f44-testing \
+                            from 2026-05-04 to 2026-06-01\n  tag     f44-pending until 2026-06-01\n  tag     \
+                            f44-updates since 2026-06-01\n"
             .to_owned();
         assert_eq!(build.to_string(), expected);
         build.deleted_after = may;

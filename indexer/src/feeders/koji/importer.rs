@@ -174,8 +174,8 @@ impl BuildImporter {
         let (topurl, found) = (instance.topurl.as_str().trim_end_matches('/'), store.base_url.as_deref());
         if found.map(|url| url.trim_end_matches('/')) != Some(topurl) {
             return Err(refuse(format!(
-                "expected its topurl {topurl} as the URL of its store {}, found {}: name another store with `store`, or \
-                 change that one with `store add`",
+                "expected its topurl {topurl} as the URL of its store {}, found {}: name another store with `store`, \
+                 or change that one with `store add`",
                 store.name,
                 found.and_then(public_url).unwrap_or_else(|| "another".to_owned())
             )));

@@ -172,8 +172,8 @@ fn may_be_signed(stored: &StoredBuild, packages: &[BuildPackage], now: i64) -> b
 }
 
 impl BuildImporter {
-    /// Looks at one signed copy of a build for each key, and at all of a key if that one is gone. Returns those that are
-    /// gone.
+    /// Looks at one signed copy of a build for each key, and at all of a key if that one is gone. Returns those
+    /// that are gone.
     async fn lost_copies(&self, packages: &[BuildPackage]) -> Vec<SignedCopy> {
         let mut by_key: BTreeMap<&str, Vec<SignedCopy>> = BTreeMap::new();
         for package in packages {

@@ -43,17 +43,17 @@ fn expect(dump: &str, expected: &[[&str; 4]]) {
     assert_eq!(rows_of(dump.as_bytes()), (expected, Ok(())), "{dump}");
 }
 
-const CREATE: &str = "CREATE TABLE `dark_gnubuildid` (\n  `id` int(11) NOT NULL AUTO_INCREMENT,\n  `elfname` varchar(255) \
-    DEFAULT NULL,\n  `installpath` varchar(500) DEFAULT NULL,\n  `buildid` varchar(100) DEFAULT NULL,\n  `rpm_name` \
-    varchar(255) DEFAULT NULL,\n  `distro` varchar(100) DEFAULT NULL,\n  PRIMARY KEY (`id`),\n  KEY `gnubuildid_id` \
-    (`buildid`)\n) ENGINE=InnoDB DEFAULT CHARSET=latin1;\n";
+const CREATE: &str = "CREATE TABLE `dark_gnubuildid` (\n  `id` int(11) NOT NULL AUTO_INCREMENT,\n  `elfname` \
+    varchar(255) DEFAULT NULL,\n  `installpath` varchar(500) DEFAULT NULL,\n  `buildid` varchar(100) DEFAULT NULL,\n  \
+    `rpm_name` varchar(255) DEFAULT NULL,\n  `distro` varchar(100) DEFAULT NULL,\n  PRIMARY KEY (`id`),\n  KEY \
+    `gnubuildid_id` (`buildid`)\n) ENGINE=InnoDB DEFAULT CHARSET=latin1;\n";
 
 #[test]
 fn rows_of_mysqldump_are_read_with_their_escapes() {
     let dump = format!(
-        "-- MySQL dump 10.13\n/*!40101 SET NAMES utf8 */;\n{CREATE}LOCK TABLES `dark_gnubuildid` WRITE;\n/*!40000 ALTER \
-         TABLE `dark_gnubuildid` DISABLE KEYS */;\nINSERT INTO `dark_gnubuildid` VALUES (1,'a\\'b','/b\\\\in','x''y',\
-         '\\0\\n\\t\\r\\Z\\\"',NULL),(2,'),(','/;--','#','/*','\\%'),\n(3,0x6162,X'63',_binary 'd',-1.5e3,'');\n\
+        "-- MySQL dump 10.13\n/*!40101 SET NAMES utf8 */;\n{CREATE}LOCK TABLES `dark_gnubuildid` WRITE;\n/*!40000 \
+         ALTER TABLE `dark_gnubuildid` DISABLE KEYS */;\nINSERT INTO `dark_gnubuildid` VALUES (1,'a\\'b','/b\\\\in',\
+         'x''y','\\0\\n\\t\\r\\Z\\\"',NULL),(2,'),(','/;--','#','/*','\\%'),\n(3,0x6162,X'63',_binary 'd',-1.5e3,'');\n\
          UNLOCK TABLES;\n-- Dump completed on 2012-05-02\n"
     );
     expect(
@@ -68,7 +68,8 @@ fn lists_of_columns_give_their_order_and_names_are_qualified() {
         "INSERT INTO `buildid_gnubuildid` (`rpm_name`, `id`, `build_id`, `instpath`, `elfname`) VALUES",
         "insert ignore into darkserver.BUILDID_GNUBUILDID(rpm_name,id,build_id,instpath,elfname)values",
         "REPLACE INTO \"public\".\"buildid_gnubuildid\" (rpm_name, id, build_id, instpath, elfname) VALUES\n",
-        "INSERT INTO public.buildid_gnubuildid (rpm_name, id, build_id, instpath, elfname) OVERRIDING SYSTEM VALUE VALUES",
+        "INSERT INTO public.buildid_gnubuildid (rpm_name, id, build_id, instpath, elfname) OVERRIDING SYSTEM VALUE \
+         VALUES",
     ] {
         expect(&format!("{start} ('n',1,'b','i','e');"), &[["e", "i", "b", "n"]]);
         expect(&format!("{start} ('n',1,'b'::text,'i','e') ON CONFLICT DO NOTHING;"), &[["e", "i", "b", "n"]]);
@@ -78,13 +79,14 @@ fn lists_of_columns_give_their_order_and_names_are_qualified() {
 #[test]
 fn dumps_of_postgresql_have_other_escapes() {
     let dump = "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\nSET standard_conforming_strings = on;\nCREATE \
-        FUNCTION f() RETURNS trigger AS $_$ INSERT INTO buildid_gnubuildid VALUES (';'); $_$ LANGUAGE sql;\nCREATE TABLE \
-        public.buildid_gnubuildid (\n    id integer DEFAULT nextval('s'::regclass) NOT NULL,\n    elfname text NOT \
-        NULL,\n    instpath text NOT NULL,\n    build_id text NOT NULL,\n    rpm_name text NOT NULL,\n    CONSTRAINT c \
-        CHECK ((id > 0))\n);\nINSERT INTO public.buildid_gnubuildid VALUES (1, 'a\\', '/b''c', E'\\'\\x41\\101\\n', \
-        'd');\nCOPY public.auth_user (id, password) FROM stdin;\n1\tINSERT INTO buildid_gnubuildid VALUES (1);\n\\.\n\nCOPY \
-        public.buildid_gnubuildid (id, elfname, instpath, build_id, rpm_name) FROM stdin;\n2\ta\\tb\\\\\t/b\\nc\t\\N\t\
-        d\\x41\\101\n3\t\\.x\t\t-\té\r\n\\.\n\n--\n-- PostgreSQL database dump complete\n--\n";
+        FUNCTION f() RETURNS trigger AS $_$ INSERT INTO buildid_gnubuildid VALUES (';'); $_$ LANGUAGE sql;\nCREATE \
+        TABLE public.buildid_gnubuildid (\n    id integer DEFAULT nextval('s'::regclass) NOT NULL,\n    elfname text \
+        NOT NULL,\n    instpath text NOT NULL,\n    build_id text NOT NULL,\n    rpm_name text NOT NULL,\n    \
+        CONSTRAINT c CHECK ((id > 0))\n);\n\
+        INSERT INTO public.buildid_gnubuildid VALUES (1, 'a\\', '/b''c', E'\\'\\x41\\101\\n', \
+        'd');\nCOPY public.auth_user (id, password) FROM stdin;\n1\tINSERT INTO buildid_gnubuildid VALUES (1);\n\\.\n\n\
+        COPY public.buildid_gnubuildid (id, elfname, instpath, build_id, rpm_name) FROM stdin;\n2\ta\\tb\\\\\t/b\\nc\t\
+        \\N\td\\x41\\101\n3\t\\.x\t\t-\té\r\n\\.\n\n--\n-- PostgreSQL database dump complete\n--\n";
     let (rows, result) = rows_of(dump.as_bytes());
     assert_eq!(result, Ok(()));
     let row = |values: [&str; 4]| values.map(|value| (value != "NULL").then(|| value.to_owned()));
@@ -97,9 +99,10 @@ fn dumps_of_postgresql_have_other_escapes() {
 #[test]
 fn dumps_of_sqlite_are_read() {
     expect(
-        "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE IF NOT EXISTS \"buildid_gnubuildid\" (\"id\" integer NOT \
-         NULL PRIMARY KEY, \"elfname\" text NOT NULL, \"instpath\" text NOT NULL, \"build_id\" text NOT NULL, \"rpm_name\" \
-         text NOT NULL, \"distro\" text NOT NULL);\nINSERT INTO buildid_gnubuildid VALUES(1,'a\\','b','c','d','e');\nCOMMIT;\n",
+        "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE IF NOT EXISTS \"buildid_gnubuildid\" (\"id\" \
+         integer NOT NULL PRIMARY KEY, \"elfname\" text NOT NULL, \"instpath\" text NOT NULL, \"build_id\" text NOT \
+         NULL, \"rpm_name\" text NOT NULL, \"distro\" text NOT NULL);\n\
+         INSERT INTO buildid_gnubuildid VALUES(1,'a\\','b','c','d','e');\nCOMMIT;\n",
         &[["a\\", "b", "c", "d"]],
     );
 }
