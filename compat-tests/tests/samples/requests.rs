@@ -1,8 +1,9 @@
-//! The requests with curl in docs/api.md and README.md are answered.
+//! The requests with curl in docs/api.md, README.md and docs/operations.md are answered.
 
 use compat_tests::crash::Crash;
 use compat_tests::darkserver::{RunningGateway, Sqlite};
 use compat_tests::fixtures;
+use compat_tests::indexer::RunningIndexer;
 
 use super::{SAMPLE_ID, SERVER, block, document, shell, shell_ok, text, with};
 
@@ -17,6 +18,7 @@ fn requests(document: &str) -> Vec<String> {
 fn every_request_of_the_documents_is_answered() {
     let sqlite = Sqlite::with_packages(&[&fixtures::family("server")]);
     let gateway = RunningGateway::start(&sqlite.url());
+    let indexer = RunningIndexer::start(&sqlite.url(), "");
     let directory = tempfile::tempdir().unwrap();
     let id = fixtures::build_id(SERVER, "/usr/bin/server");
     for (file, at_least) in [("docs/api.md", 12), ("README.md", 2), ("docs/operations.md", 1)] {
@@ -26,6 +28,7 @@ fn every_request_of_the_documents_is_answered() {
             let request = ["https://debuginfod.example.org", "http://127.0.0.1:8002"]
                 .iter()
                 .fold(request, |request, url| request.replace(url, &gateway.url()))
+                .replace("http://127.0.0.1:8003", &indexer.url())
                 .replace(SAMPLE_ID, &id)
                 .replace("bash-5.2.26-3.fc40.x86_64", "server-1.1-5.fc99.x86_64")
                 .replace("/usr/bin/bash", "/usr/bin/server");
