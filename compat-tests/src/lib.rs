@@ -11,8 +11,8 @@
 //!   with faults that change; [`namespaces`], servers behind a link that goes down; [`proxy`], connections that are
 //!   slow, stall or break; [`small_disk`], a cache directory that can be full or read-only;
 //!   [`unshare`], command lines in namespaces of their own;
-//! - clients: [`http`], requests as bytes on a socket; [`exposition`], Prometheus' text format; [`certificates`], an authority and clients that trust it;
-//!   [`chromium`], a browser; [`python`], the environment of Python programs;
+//! - clients: [`http`], requests as bytes on a socket; [`exposition`], Prometheus' text format; [`certificates`], an
+//!   authority and clients that trust it; [`chromium`], a browser; [`python`], the environment of Python programs;
 //! - [`process`], the guard of every process.
 //!
 //! A missing program fails the test with the package to install: a test that could not run has not passed.
