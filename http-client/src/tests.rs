@@ -201,7 +201,7 @@ async fn a_post_request_is_never_redirected() {
     let target = having();
     for location in [format!("{}/x", target.url()), "/again".to_owned()] {
         let server = redirecting(&location);
-        let url = Url::parse(&server.url()).unwrap();
+        let url = Url::parse(&server.url()).unwrap().join("/rpc").unwrap();
         let response = client(&["*", "127.0.0.1"], true).post(url, "body").send().await.unwrap();
         assert_eq!(response.status(), StatusCode::FOUND);
         assert_eq!(refused_redirect(&response), "redirects a POST request");
