@@ -1,6 +1,8 @@
 //! Genuine messages in a durable queue, and two indexers that are killed at random moments, while broker and database
 //! end and come back.
 
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdout, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -18,16 +20,18 @@ use crate::support::{Database, Seed, etc, expect_equal, instance, koji_ok};
 
 const QUEUE: &str = "q";
 /// Number of generated builds.
-const BUILDS: u32 = 20;
+const BUILDS: u32 = 40;
 /// Maximum time until everything is done after the last fault: that of a claim that expires, with room.
 const WITHIN: Duration = Duration::from_secs(120);
-/// The longest time between two faults, in milliseconds.
-const MAX_PAUSE: usize = 500;
+/// The longest time from the sending of messages to a fault, in milliseconds: about that of their transactions.
+const MAX_PAUSE: usize = 100;
 
 /// A fault.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     KillIndexer(usize),
+    /// The database hangs while the indexer has messages.
+    KillBeforeCommit(usize),
     RestartBroker,
     RestartDatabase,
 }
@@ -134,29 +138,51 @@ impl Bench {
         Database::MariaDb(&self.database, "index".to_owned())
     }
 
-    /// Publishes messages in a random order, and sends texts to the queue itself.
-    fn publish(&self, mut messages: Vec<Value>, texts: &[String], seed: &mut Seed) {
-        seed.shuffle(&mut messages);
-        let url = self.broker.url(&self.virtual_host);
-        python::publish(&url, &[], &messages.iter().map(Value::to_string).collect::<Vec<_>>());
-        python::queue_as_the_original(&url, QUEUE, texts);
+    fn url(&self) -> String {
+        self.broker.url(&self.virtual_host)
     }
 
-    fn suffer(&mut self, fault: Fault, seed: &mut Seed) {
-        let mut pause = || sleep(Duration::from_millis(seed.random.below(MAX_PAUSE) as u64));
-        pause();
-        match fault {
-            Fault::KillIndexer(number) => self.indexers[number].restart(),
-            Fault::RestartBroker => self.broker.restart(),
-            Fault::RestartDatabase => {
-                self.database.kill();
-                pause();
-                // One indexer ends meanwhile, the other waits.
-                self.indexers[0].kill();
-                self.database.restart();
-                self.indexers[0].restart();
+    /// Publishes messages, each once the broker has the one before, and lets the faults happen meanwhile.
+    fn suffer(&mut self, faults: &[Fault], mut messages: Vec<Value>, seed: &mut Seed) {
+        seed.shuffle(&mut messages);
+        let mut publisher = Publisher::start(&self.url());
+        let mut chunks = messages.chunks(messages.len().div_ceil(faults.len()));
+        for fault in faults {
+            let chunk = chunks.next().unwrap_or_default();
+            let mut pause = || sleep(Duration::from_millis(seed.random.below(MAX_PAUSE) as u64));
+            match *fault {
+                Fault::KillIndexer(number) => {
+                    publisher.send(chunk);
+                    pause();
+                    self.indexers[number].restart();
+                }
+                Fault::KillBeforeCommit(number) => {
+                    self.database.pause();
+                    publisher.send(chunk);
+                    pause();
+                    self.indexers[number].kill();
+                    self.database.resume();
+                    self.indexers[number].restart();
+                }
+                Fault::RestartBroker => {
+                    publisher.send(chunk);
+                    publisher.close();
+                    self.broker.restart();
+                    publisher = Publisher::start(&self.url());
+                }
+                Fault::RestartDatabase => {
+                    publisher.send(chunk);
+                    pause();
+                    self.database.kill();
+                    // One indexer ends meanwhile, the other waits.
+                    self.indexers[0].kill();
+                    self.database.restart();
+                    self.indexers[0].restart();
+                }
             }
         }
+        chunks.for_each(|chunk| publisher.send(chunk));
+        publisher.close();
     }
 
     /// Waits until all messages and jobs are done.
@@ -175,6 +201,45 @@ impl Bench {
     }
 }
 
+/// A running fedora-messaging.
+struct Publisher {
+    child: Child,
+    ids: Lines<BufReader<ChildStdout>>,
+}
+
+impl Publisher {
+    fn start(url: &str) -> Self {
+        let mut command = python::script("python/publish.py");
+        let mut child = command.arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start Python");
+        let ids = BufReader::new(child.stdout.take().expect("an output")).lines();
+        Self { child, ids }
+    }
+
+    /// Sends messages, and waits until the broker has them.
+    fn send(&mut self, messages: &[Value]) {
+        let stdin = self.child.stdin.as_mut().expect("an input");
+        for message in messages {
+            writeln!(stdin, "{message}").expect("a running publisher");
+        }
+        messages.iter().for_each(|_| {
+            self.ids.next().expect("the id of a message").expect("text");
+        });
+    }
+
+    fn close(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().expect("a child").success());
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // It has ended if it was closed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn kills_and_restarts_lose_and_double_no_message() {
     let mut seed = Seed::new();
@@ -188,39 +253,45 @@ fn kills_and_restarts_lose_and_double_no_message() {
     else {
         panic!("expected more builds")
     };
-    let plain = &generated[..13];
+    let (plain, later) = generated[..33].split_at(16);
     hub.delete(deleted_first);
     hub.set_state(slow, 0);
+    let mut faults: Vec<Fault> = (0..scale(8, 50))
+        .map(|number| match number / 2 % 2 {
+            0 => Fault::KillIndexer(number % 2),
+            _ => Fault::KillBeforeCommit(number % 2),
+        })
+        .collect();
+    faults.extend([Fault::RestartBroker, Fault::RestartDatabase]);
+    seed.shuffle(&mut faults);
+    eprintln!("{faults:?}");
+    let (before, after) = faults.split_at(faults.len() / 2);
 
-    // Three times each second one; tags before their builds; a deletion before its completion.
-    let mut first: Vec<Value> = plain.iter().map(|build| state(*build, 1)).collect();
-    first.extend(plain.iter().step_by(2).flat_map(|build| [state(*build, 1), state(*build, 1)]));
+    // Each third one three times, the others once; tags before their builds; a deletion before its completion.
+    let completed = |builds: &[i64]| -> Vec<Value> {
+        let more = builds.iter().step_by(3).flat_map(|build| [*build; 2]);
+        builds.iter().copied().chain(more).map(|build| state(build, 1)).collect()
+    };
+    let mut first = completed(plain);
     first.extend([state(deleted_first, 2), state(deleted_later, 1), state(slow, 1), state(to_sign, 1)]);
     first.extend([tag("TagV1", plain[0], "f44-candidate"), tag("TagV1", tagged_first, "f44")]);
     first.extend([released(&hub.nvr(released_only)), state(plain[1], 0), state(999_999, 3)]);
     first.extend(poison());
     let job = json!({"build_id": queued, "instance": "primary", "release": "fc23"}).to_string();
-    bench.publish(first, &[job, NO_JOB.to_owned()], &mut seed);
-
-    let mut faults: Vec<Fault> = (0..scale(8, 50)).map(|number| Fault::KillIndexer(number % 2)).collect();
-    faults.extend([Fault::RestartBroker, Fault::RestartDatabase]);
-    seed.shuffle(&mut faults);
-    eprintln!("{faults:?}");
-    let (before, after) = faults.split_at(faults.len() / 2);
+    python::queue_as_the_original(&bench.url(), QUEUE, &[job, NO_JOB.to_owned(), NO_JOB.to_owned()]);
     bench.indexers.iter_mut().for_each(RunningIndexer::restart);
-    before.iter().for_each(|fault| bench.suffer(*fault, &mut seed));
+    bench.suffer(before, first, &mut seed);
 
     let hub = &bench.hub;
     hub.delete(deleted_later);
     hub.set_state(slow, 1);
     hub.sign(to_sign, &SigningKey::make());
-    let mut second: Vec<Value> = (0..scale(40, 400)).map(|package| signed(to_sign, package)).collect();
-    second.extend(plain.iter().map(|build| state(*build, 1)));
+    let mut second = completed(later);
+    second.extend((0..scale(20, 400)).map(|package| signed(to_sign, package)));
     second.extend([state(deleted_first, 1), state(deleted_later, 2), state(tagged_first, 1), state(deleted_later, 1)]);
     second.extend([tag("UntagV1", plain[0], "f44-candidate"), tag("TagV1", tagged_only, "f44")]);
-    second.extend(poison());
-    bench.publish(second, &[NO_JOB.to_owned()], &mut seed);
-    after.iter().for_each(|fault| bench.suffer(*fault, &mut seed));
+    second.extend(poison().into_iter().skip(2));
+    bench.suffer(after, second, &mut seed);
     bench.wait_until_done();
 
     let index = bench.index();
