@@ -8,11 +8,11 @@ SIZE ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 600
-export RPMS PORT DATABASE PROFILE MYSQLD FUZZ_SECONDS TARGETS SIZE HEADERS PACKAGES ROUNDS SECONDS_EACH ONLY PREFIX
-export DESTDIR
+export RPMS PORT DATABASE PROFILE MYSQLD FUZZ_SECONDS TARGETS SIZE HEADERS PACKAGES BUILDS ROUNDS SECONDS_EACH ONLY
+export PREFIX DESTDIR
 
 .PHONY: help run build install test test-fast test-mysql soak lint chart fuzz fuzz-corpus fixtures fixtures-check
-.PHONY: bench bench-index bench-answer bench-serve bench-scale bench-federate bench-repository corpus
+.PHONY: bench bench-index bench-answer bench-serve bench-scale bench-federate bench-repository bench-reach corpus
 .PHONY: install-tools clean
 
 help: ## List the targets
@@ -84,6 +84,9 @@ bench-federate: ## Federation: our gateway beside debuginfod, with upstreams tha
 
 bench-repository: ## A generated repository behind a local HTTP server, beside dnf (SIZE=small, medium or large)
 	@make/bench.sh repository
+
+bench-reach: ## Builds of a Koji: from message to answer, and backfills (SIZE=small, medium or large)
+	@make/bench.sh reach
 
 corpus: ## Make the packages for the benchmarks in var/corpus (SIZE=small, medium or large)
 	@bench/corpus/make.py $(or $(SIZE),small)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# make bench: bench.sh index|answer|serve|scale|federate|repository... Makes the packages (SIZE, HEADERS), builds and
-# measures. Results are written to bench/results. The first run takes about 70 minutes, 40 of them for the packages,
-# which federate and repository do not need.
+# make bench: bench.sh index|answer|serve|scale|federate|repository|reach... Makes the packages (SIZE, HEADERS), builds
+# and measures. Results are written to bench/results. The first run takes about 70 minutes, 40 of them for the packages,
+# which federate, repository and reach do not need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/sbin:$PWD/var/tools/bin
@@ -13,6 +13,12 @@ make/install-tools.sh bench
 cargo build --release --workspace --bins --locked
 if [[ $* == federate ]]; then
   exec target/release/darkserver-bench federate --size "$SIZE" --rounds "$ROUNDS" --only "$ONLY"
+fi
+if [[ $* == reach ]]; then
+  make/python.sh
+  declare -A sizes=([small]=2000 [medium]=20000 [large]=100000)
+  builds=${BUILDS:-${sizes[$SIZE]:?expected SIZE=small, medium or large}}
+  exec target/release/darkserver-bench reach --builds "$builds" --only "$ONLY"
 fi
 if [[ $* == repository ]]; then
   declare -A sizes=([small]=2000 [medium]=20000 [large]=70000)

@@ -1,7 +1,7 @@
 //! darkserver-bench: darkserver, the distribution's debuginfod and the limits of the machine on the same work, in turn.
 //!
-//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`], [`federate`], [`repository`]: the benches;
-//!   each fills [`table`]s, which print medians and ratios;
+//! - [`index`], [`answer`], [`serve`] (and in it [`sections`]), [`scale`], [`federate`], [`repository`], [`reach`]:
+//!   the benches; each fills [`table`]s, which print medians and ratios;
 //! - [`servers`]: the processes under load, [`cost`]: what a process used, [`load`]: wrk and oha, [`download`]: curl,
 //!   [`corpus`]: what they work on;
 //! - [`machine`]: where it ran, and with which versions; [`report`]: where the figures go.
@@ -19,6 +19,7 @@ mod federate;
 mod index;
 mod load;
 mod machine;
+mod reach;
 mod report;
 mod repository;
 mod scale;
@@ -34,6 +35,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::federate::FederateOptions;
+use crate::reach::ReachOptions;
 use crate::repository::RepositoryOptions;
 
 /// Measures darkserver beside debuginfod and beside the limits of the machine, in one run.
@@ -64,6 +66,8 @@ enum Bench {
     Federate(FederateOptions),
     /// From a generated repository behind a local HTTP server to an index, and one question beside dnf.
     Repository(RepositoryOptions),
+    /// From builds of Koji to answers: by messages, and by a backfill.
+    Reach(ReachOptions),
 }
 
 /// What all benches take.
@@ -103,5 +107,6 @@ fn main() -> Result<()> {
         Bench::Scale { options, build_ids } => scale::run(&options, build_ids),
         Bench::Federate(options) => federate::run(&options),
         Bench::Repository(options) => repository::run(&options),
+        Bench::Reach(options) => reach::run(&options),
     }
 }
