@@ -21,6 +21,11 @@ pub(crate) const TTL: Duration = Duration::from_secs(30);
 /// Time between two renewals.
 pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(8);
 
+/// Where the kernel tells of the machine and its processes.
+const PROC: &str = "/proc";
+/// Stands for an unknown [`scope`]. It equals none.
+const NO_SCOPE: &str = "unknown-";
+
 /// Maximum time to release a lease.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -110,7 +115,8 @@ async fn renew(index: Index, name: String, holder: String, stop: Stop) {
 /// Returns a name for this process in claims and leases, HOST:PID:RANDOM, that no other has.
 pub(crate) fn new_holder() -> String {
     let random = RandomState::new().hash_one(process::id());
-    format!("{}:{}:{}{:08x}", host(), process::id(), scope(), random >> 32)
+    let scope = scope(PROC).unwrap_or_else(|| NO_SCOPE.to_owned());
+    format!("{}:{}:{scope}{random:016x}", host(), process::id())
 }
 
 /// The part of a holder's name that people read.
@@ -123,23 +129,29 @@ pub(crate) fn is_dead(holder: &str) -> bool {
     let mut parts = holder.rsplitn(3, ':');
     let (Some(random), Some(pid), Some(of_host)) = (parts.next(), parts.next(), parts.next()) else { return false };
     let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { return false };
-    let is_here = of_host == host() && random.starts_with(&scope());
+    let is_here = of_host == host() && scope(PROC).is_some_and(|scope| random.starts_with(&scope));
     // Without permission to signal it, it exists.
     is_here && test_kill_process(pid) == Err(Errno::SRCH)
 }
 
 fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    let name = |file: &str| fs::read_to_string(file).ok().map(|name| name.trim().to_owned());
+    let mut names = ["/proc/sys/kernel/hostname", "/etc/hostname"].into_iter().filter_map(name);
+    names.find(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// A hash of the machine's boot and of this process's namespace of process numbers, in hex: containers can have equal
-/// host names, and the same number is another process in another container.
-fn scope() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+/// host names, and the same number is another process in another container. `None` where `proc` does not tell both, as
+/// under systemd's `ProcSubset=pid`: then nothing can be said of another process.
+fn scope(proc: &str) -> Option<String> {
+    let boot = fs::read_to_string(format!("{proc}/sys/kernel/random/boot_id")).ok()?;
+    let namespace = fs::read_link(format!("{proc}/self/ns/pid")).ok()?;
+    if boot.trim().is_empty() {
+        return None;
+    }
     let text = format!("{boot}{}", namespace.display());
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    format!("{hash:08x}")
+    Some(format!("{hash:08x}"))
 }
 
 #[cfg(test)]
@@ -161,5 +173,25 @@ mod tests {
         for alive in [format!("x{ended}"), other_scope, String::new(), "import-7".into(), format!("{}:0:x", host())] {
             assert!(!is_dead(&alive), "{alive}");
         }
+    }
+    #[test]
+    fn without_the_boot_of_the_machine_no_holder_is_dead() {
+        let proc = tempfile::tempdir().unwrap();
+        let path = proc.path().to_str().unwrap();
+        assert_eq!(scope(path), None, "neither");
+        fs::create_dir_all(proc.path().join("self/ns")).unwrap();
+        std::os::unix::fs::symlink("pid:[4026531836]", proc.path().join("self/ns/pid")).unwrap();
+        assert_eq!(scope(path), None, "no boot, as under ProcSubset=pid");
+        fs::create_dir_all(proc.path().join("sys/kernel/random")).unwrap();
+        let boot = proc.path().join("sys/kernel/random/boot_id");
+        fs::write(&boot, "\n").unwrap();
+        assert_eq!(scope(path), None, "an empty one");
+        fs::write(&boot, "5f2d\n").unwrap();
+        assert_eq!(scope(path).unwrap().len(), NO_SCOPE.len());
+        let mut child = process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let of_unknown_boot = format!("{}:{pid}:{NO_SCOPE}0123456789abcdef", host());
+        assert!(!is_dead(&of_unknown_boot), "{of_unknown_boot}");
     }
 }
