@@ -70,9 +70,12 @@ impl RunningIndexer {
     }
 
     /// Stops it by SIGTERM. Returns its exit status.
+    ///
+    /// # Panics
+    /// If it does not end within [`STOP_WITHIN`].
     pub fn stop(&mut self) -> Option<i32> {
         self.process.signal(Signal::TERM);
-        self.process.wait().code()
+        self.process.wait_within(STOP_WITHIN).code()
     }
 
     /// `http://127.0.0.1:PORT`
@@ -133,6 +136,9 @@ fn launch(directory: &Path, port: u16, through: &[String], environment: &[(Strin
         .arg(directory.join("indexer.toml"));
     Process::start(&mut command, &directory.join("log"))
 }
+
+/// Maximum time from SIGTERM to the end of an indexer: it gives running work 25 s, and its claims back in 5 s.
+pub const STOP_WITHIN: Duration = Duration::from_secs(45);
 
 /// Maximum time from a request to a hook to the answer of an index, with room for a busy machine.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);

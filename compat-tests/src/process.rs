@@ -74,6 +74,21 @@ impl Process {
         self.child.wait().expect("wait for a child")
     }
 
+    /// Waits until it ends, for at most `limit`.
+    ///
+    /// # Panics
+    /// If it does not end in time, with its output.
+    pub fn wait_within(&mut self, limit: Duration) -> std::process::ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("ask for a child's state") {
+                return status;
+            }
+            assert!(started.elapsed() < limit, "expected an end within {limit:?}, found none:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Ends it by SIGKILL.
     pub fn kill(&mut self) {
         // It may have ended by itself.

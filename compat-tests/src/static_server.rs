@@ -93,6 +93,8 @@ struct Shared {
     /// Number of requests after which each runs, counted down.
     actions: Mutex<Vec<(usize, Action)>>,
     sent: Mutex<Vec<Sent>>,
+    /// Paths of all requests, in the order in which they came.
+    begun: Mutex<Vec<String>>,
     /// A query that every request must have.
     query: Mutex<Option<String>>,
     streams: Mutex<Vec<TcpStream>>,
@@ -182,6 +184,11 @@ impl StaticServer {
     /// Those whose path contains `path`.
     pub fn sent_for(&self, path: &str) -> Vec<Sent> {
         self.sent().into_iter().filter(|sent| sent.path.contains(path)).collect()
+    }
+
+    /// Number of requests whose path contains `path`, also of those whose answer has not ended, since the start.
+    pub fn begun_for(&self, path: &str) -> usize {
+        self.shared.begun.lock().unwrap().iter().filter(|begun| begun.contains(path)).count()
     }
 
     /// Bytes of all bodies that were sent.

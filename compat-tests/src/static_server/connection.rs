@@ -53,6 +53,7 @@ fn answer_all(shared: &Shared, stream: impl Read + Write, socket: &TcpStream, co
             connection,
         };
         sent.range = sent.header("range").and_then(|range| range.strip_prefix("bytes=")).map(str::to_owned);
+        shared.begun.lock().unwrap().push(sent.path.clone());
         shared.run_actions();
         let ends = answer::answer(shared, &mut sent, stream.get_mut(), socket);
         let asked_to_close = sent.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));

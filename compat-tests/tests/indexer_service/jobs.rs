@@ -60,7 +60,8 @@ fn the_jobs_of_a_killed_service_are_taken_over() {
 fn a_claim_expires_for_services_that_run_already() {
     let files = copies(2);
     let server = StaticServer::start(files.path());
-    let url = database(&MariaDb::shared(), "expired_claim");
+    let database_server = MariaDb::shared();
+    let url = database(&database_server, "expired_claim");
     add_store(&url, &server.url());
     server.set("0.rpm", Fault::StallsAfter(10));
     let mut killed = RunningIndexer::start(&url, "");
@@ -71,8 +72,10 @@ fn a_claim_expires_for_services_that_run_already() {
     wait_until("another job", || jobs(&url).2 == 1 && jobs(&url).0 == 0);
     killed.kill();
     server.repair();
+    // As if that had been some time ago.
+    database_server.sql("update expired_claim.jobs set claimed_until = claimed_until - 15");
     let took = wait_within(Duration::from_secs(60), "the job", || jobs(&url) == (0, 0, 0, 0));
-    assert!(took > Duration::from_secs(5), "no claim expires at once: {took:?}");
+    assert!(took > Duration::from_secs(3), "no claim expires at once: {took:?}");
     assert!(archives(&other, "done") >= 1.0);
 }
 

@@ -74,7 +74,7 @@ fn the_refresh_of_a_killed_service_is_continued() {
     let url = database(&MariaDb::shared(), "killed_refresh");
     let configuration = with_repository(&server.url(), "1h");
     let mut killed = RunningIndexer::start(&url, &configuration);
-    wait_until("packages that stall", || !server.sent_for(".rpm").is_empty());
+    wait_until("packages that stall", || server.begun_for(".rpm") > 0);
     killed.kill();
     server.repair();
     let other = RunningIndexer::start(&url, &configuration);
@@ -89,7 +89,7 @@ fn a_command_leaves_a_repository_to_the_service_that_refreshes_it() {
     let index = Sqlite::empty();
     let configuration = with_repository(&server.url(), "1h");
     let mut service = RunningIndexer::start(&index.url(), &configuration);
-    wait_until("packages that stall", || !server.sent_for(".rpm").is_empty());
+    wait_until("packages that stall", || server.begun_for(".rpm") > 0);
     let directory = tempfile::tempdir().unwrap();
     let config = file(directory.path(), &configuration);
     let by = format!(":{} refreshes it", service.process().id());
