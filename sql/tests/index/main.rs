@@ -19,6 +19,7 @@ mod paths;
 mod queries;
 mod repositories;
 mod schema;
+mod service;
 mod status;
 mod stores;
 mod views;
