@@ -5,13 +5,12 @@ use std::time::Duration;
 use compat_tests::darkserver::{Sqlite, import};
 use compat_tests::fixtures;
 use compat_tests::indexer::RunningIndexer;
-use compat_tests::mariadb::MariaDb;
 use compat_tests::repository::Repository;
 use compat_tests::static_server::{Fault, StaticServer};
 use compat_tests::{wait_until, wait_within};
 use serde_json::Value;
 
-use crate::support::{database, file, on_index, with_repository};
+use crate::support::{file, on_index, shared_database, with_repository};
 
 /// The number of packages that the repository lists by the index.
 fn listed(database: &str) -> u64 {
@@ -50,7 +49,7 @@ fn two_services_refresh_a_repository_once() {
     let repository = Repository::of_rpms(&fixtures::rpms("server"));
     let server = StaticServer::start(repository.path());
     server.set("primary", Fault::Late(Duration::from_secs(1)));
-    let url = database(&MariaDb::shared(), "one_refresh");
+    let (_mariadb, url) = shared_database("one_refresh");
     let configuration = with_repository(&server.url(), "1h");
     let services = [RunningIndexer::start(&url, &configuration), RunningIndexer::start(&url, &configuration)];
     wait_until("a refresh", || services.iter().map(refreshed).sum::<f64>() >= 1.0);
@@ -71,7 +70,7 @@ fn the_refresh_of_a_killed_service_is_continued() {
     let repository = Repository::of_rpms(&rpms);
     let server = StaticServer::start(repository.path());
     server.set(".rpm", Fault::StallsAfter(10));
-    let url = database(&MariaDb::shared(), "killed_refresh");
+    let (_mariadb, url) = shared_database("killed_refresh");
     let configuration = with_repository(&server.url(), "1h");
     let mut killed = RunningIndexer::start(&url, &configuration);
     wait_until("packages that stall", || server.begun_for(".rpm") > 0);
@@ -117,7 +116,7 @@ fn a_command_leaves_a_repository_to_the_service_that_refreshes_it() {
 fn places_are_checked_after_a_round_by_one_service() {
     let repository = Repository::of_rpms(&fixtures::rpms("server"));
     let server = StaticServer::start(repository.path());
-    let url = database(&MariaDb::shared(), "one_check");
+    let (_mariadb, url) = shared_database("one_check");
     let configuration = with_repository(&server.url(), "1h").replace("\"0s\"", "\"20s\"");
     let services = [RunningIndexer::start(&url, &configuration), RunningIndexer::start(&url, &configuration)];
     let checked = || {

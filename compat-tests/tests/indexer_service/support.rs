@@ -3,6 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compat_tests::fixtures;
@@ -29,6 +30,13 @@ pub(crate) fn database(server: &MariaDb, name: &str) -> String {
     let url = server.url(name);
     on_index(&url, |index| async move { index.migrate().await.map(drop) });
     url
+}
+
+/// The same in the server that tests share. It runs until the last of them drops it.
+pub(crate) fn shared_database(name: &str) -> (Arc<MariaDb>, String) {
+    let server = MariaDb::shared();
+    let url = database(&server, name);
+    (server, url)
 }
 
 /// A directory of copies of one package, `0.rpm` to `COUNT.rpm`.
