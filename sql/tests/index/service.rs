@@ -132,7 +132,7 @@ fn the_oldest_check_is_that_of_builds_that_exist() {
                  ('c', 1, 'a-1-1', 'a', '1', '1', 'failed', 'DEFAULT', 0, 3000)",
             )
             .await;
-        let checks = fresh.open(Access::ReadOnly).oldest_checks().await.unwrap();
+        let checks = index.oldest_checks().await.unwrap();
         assert_ages(&checks, &[("a", 8000), ("b", 6000)]);
     });
 }
