@@ -76,6 +76,14 @@ impl Position {
     pub(super) fn of(build: &HubBuild) -> Self {
         Self { time: build.completion_time.unwrap_or_default(), build: build.id }
     }
+
+    /// Returns the same position, but none after this second since 1970. Who imports a build into a Koji can
+    /// state any time of its completion. A listing that went on from one in the future would pass over what completes
+    /// until then.
+    pub(super) fn until(self, time: i64) -> Self {
+        let time = time as f64;
+        if self.time >= time + 1.0 { Self { time, build: 0 } } else { self }
+    }
 }
 
 impl fmt::Display for Position {
@@ -232,7 +240,7 @@ impl<'a> Backfill<'a> {
     async fn ascend(&mut self) -> Result<BackfillEnd> {
         let after = self.plan.after.map(|time| time as f64);
         // Builds can appear a little before the last one, which a former run has seen.
-        let reached = self.read_cursor::<Position>().await?.map(|at| at.time - self.overlap());
+        let reached = self.read_cursor::<Position>().await?.map(|at| at.until(now()).time - self.overlap());
         let mut walk = Walk {
             order: BuildOrder::OldestFirst,
             after: reached.into_iter().chain(after).reduce(f64::max),
@@ -248,7 +256,7 @@ impl<'a> Backfill<'a> {
             if page.is_empty() {
                 return Ok(BackfillEnd::Complete);
             }
-            if let Some(end) = self.import_page(page, |at| at.to_string()).await? {
+            if let Some(end) = self.import_page(page, |at| at.until(now()).to_string()).await? {
                 return Ok(end);
             }
         }
@@ -273,8 +281,8 @@ impl<'a> Backfill<'a> {
         let after = self.plan.after.map(|time| time as f64);
         let (mut top, floor, position) = match before {
             None => (None, None, None),
-            Some(Descent::Done { top }) => (None, Some(top - self.overlap()), None),
-            Some(Descent::UnderWay { top, floor, at }) => (Some(top), floor, Some(at)),
+            Some(Descent::Done { top }) => (None, Some(top.min(now() as f64) - self.overlap()), None),
+            Some(Descent::UnderWay { top, floor, at }) => (Some(top.min(now() as f64)), floor, Some(at)),
         };
         let mut walk = Walk {
             order: BuildOrder::NewestFirst,
@@ -289,7 +297,7 @@ impl<'a> Backfill<'a> {
                 Err(end) => return Ok(Some(end)),
             };
             let Some(first) = page.first() else { break };
-            let top = *top.get_or_insert(Position::of(first).time);
+            let top = *top.get_or_insert(Position::of(first).until(now()).time);
             let end = self.import_page(page, |at| Descent::UnderWay { top, floor, at }.to_string()).await?;
             if end.is_some() {
                 return Ok(end);
@@ -503,6 +511,13 @@ mod tests {
             assert!(message.contains("expected SECONDS BUILD"), "{message}");
         }
         assert!("done inf".parse::<Descent>().is_err());
+    }
+
+    #[test]
+    fn a_position_is_never_in_the_future() {
+        let at = Position { time: 7.5, build: 3 };
+        assert_eq!((at.until(8), at.until(7)), (at, at));
+        assert_eq!(at.until(6), Position { time: 6.0, build: 0 });
     }
 
     #[test]

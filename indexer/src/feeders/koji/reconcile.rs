@@ -25,7 +25,7 @@ pub(crate) struct Reconciled {
 }
 
 /// Lists the builds that completed since the last time, with the configured overlap before it, and writes a job for
-/// each that the index does not have. The position is kept after each page; it moves only forward.
+/// each that the index does not have. The position is kept after each page; it moves only forward, and not beyond now.
 ///
 /// # Errors
 /// [`KojiError`]. Jobs of pages that were listed are written.
@@ -33,7 +33,7 @@ pub(crate) async fn run(importer: &BuildImporter) -> Result<Reconciled, KojiErro
     let instance = &importer.instance;
     let cursor = format!("koji completed {}", instance.name);
     let reached = match importer.index.cursor(&cursor).await? {
-        Some(stored) => Some(stored.value.parse::<Position>()?),
+        Some(stored) => Some(stored.value.parse::<Position>()?.until(now())),
         None => None,
     };
     let first = Position { time: instance.since.unwrap_or_else(|| now() - FIRST) as f64, build: 0 };
@@ -54,7 +54,8 @@ pub(crate) async fn run(importer: &BuildImporter) -> Result<Reconciled, KojiErro
         importer.index.enqueue_missing(&jobs).await?;
         found.listed += page.len() as u64;
         found.enqueued += jobs.len() as u64;
-        if let Some(position) = page.last().map(Position::of).filter(|position| *position > reached) {
+        let last = page.last().map(|last| Position::of(last).until(now()));
+        if let Some(position) = last.filter(|position| *position > reached) {
             reached = position;
         }
         // Also if nothing is new: its time tells when the hub was listed last.

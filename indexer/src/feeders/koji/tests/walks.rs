@@ -47,6 +47,48 @@ async fn what_the_index_lacks_becomes_a_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_completion_in_the_future_hides_no_later_build() {
+    let [mut tested, _] = on_both().await;
+    // Within it, the test itself takes place.
+    tested.instance.overlap = Duration::from_secs(600);
+    tested.instance.since = Some(1);
+    let now = crate::report::time::now() as f64;
+    let future = tested.hub.add_generated_builds(1).next().unwrap();
+    tested.hub.set_completion_time(future, now + 90.0 * 86_400.0);
+    let descend = BackfillPlan { newest_first: true, ..ALL };
+    let importer = tested.importer().await;
+    reconcile::run(&importer).await.unwrap();
+    assert_eq!(tested.take_jobs().await, [future]);
+    for plan in [ALL, descend] {
+        assert_eq!(backfill(&importer, plan).await, BackfillEnd::Complete);
+    }
+    for round in ["new cursors", "cursors of an importer that believed the time"] {
+        let next = tested.hub.add_generated_builds(1).next().unwrap();
+        tested.hub.set_completion_time(next, now);
+        reconcile::run(&importer).await.unwrap();
+        assert_eq!(tested.take_jobs().await, [next], "{round}");
+        // Each direction finds it, and has nothing of the other's.
+        let mut found = Vec::new();
+        for plan in [ALL, descend] {
+            let build = tested.hub.add_generated_builds(1).next().unwrap();
+            tested.hub.set_completion_time(build, now);
+            assert_eq!(backfill(&importer, plan).await, BackfillEnd::Complete);
+            found.push(tested.stored(build).await.is_some_and(|stored| stored.imported_at.is_some()));
+        }
+        assert_eq!(found, [true, true], "{round}");
+        let wrong = now + 90.0 * 86_400.0;
+        for (cursor, value) in [
+            ("koji completed primary", format!("{wrong:.6} {future}")),
+            ("koji backfill primary oldest first", format!("{wrong:.6} {future}")),
+            ("koji backfill primary newest first", format!("done {wrong:.6}")),
+        ] {
+            assert!(tested.index.cursor(cursor).await.unwrap().is_some(), "{cursor}");
+            tested.index.set_cursor(cursor, &value).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_reconciliation_begins_at_the_configured_time() {
     let [mut tested, _] = on_both().await;
     let [old, new] = [5, 6].map(|release| tested.hub.add_build(&server(release)));
