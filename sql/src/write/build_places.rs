@@ -16,6 +16,20 @@ pub(super) struct CheckedBuild<'a> {
     pub(super) now: StoredBuild,
 }
 
+/// When builds were checked, and the time of the database, in seconds since 1970.
+#[derive(Clone, Copy)]
+pub(super) struct CheckTimes {
+    pub(super) checked_at: i64,
+    pub(super) now: i64,
+}
+
+impl CheckTimes {
+    /// True if another check was later. One in the future was made by a clock that was wrong, and is not.
+    pub(super) fn are_before(self, other: i64) -> bool {
+        other > self.checked_at && other <= self.now
+    }
+}
+
 /// A package of a build.
 #[derive(FromRow)]
 struct PackageOfBuild {
@@ -67,8 +81,9 @@ pub(super) async fn record(
     transaction: &mut Transaction,
     instance: &str,
     checked: &[CheckedBuild<'_>],
-    checked_at: i64,
+    times: CheckTimes,
 ) -> sqlx::Result<bool> {
+    let checked_at = times.checked_at;
     let packages = read_packages(transaction, instance, &builds::ids(checked)).await?;
     let has_new_volumes = set_volumes(transaction, checked, &packages).await?;
     let has_deleted = set_deleted(transaction, checked, &packages).await?;
@@ -99,7 +114,7 @@ pub(super) async fn record(
                 }
             }
         }
-        sort_signed(transaction, store_id, &checked.update.signed, packages, checked_at, &mut changes).await?;
+        sort_signed(transaction, store_id, &checked.update.signed, packages, times, &mut changes).await?;
     }
     Ok(changes.write(transaction, checked_at).await? || has_new_volumes || has_deleted)
 }
@@ -215,7 +230,7 @@ async fn sort_signed<'a>(
     store_id: i64,
     signed: &'a [SignedCopy],
     packages: &[PackageOfBuild],
-    checked_at: i64,
+    times: CheckTimes,
     changes: &mut PlaceChanges<'a>,
 ) -> sqlx::Result<()> {
     // Of two rows of one name, the one whose header was read is the package.
@@ -250,7 +265,7 @@ async fn sort_signed<'a>(
         let is_taken = there.iter().any(|place| place.package_id != package_id && place.gone_at.is_none());
         let key = (store_id, path_hash, package_id);
         match there.iter().find(|place| place.package_id == package_id) {
-            Some(place) if place.checked_at.is_some_and(|at| at > checked_at) => {}
+            Some(place) if place.checked_at.is_some_and(|at| times.are_before(at)) => {}
             Some(_) if is_taken && copy.is_present => {}
             Some(_) => drop(changes.known.insert(key, copy)),
             None if is_taken => {}

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::QueryBuilder;
 
-use super::build_places::{self, CheckedBuild};
+use super::build_places::{self, CheckTimes, CheckedBuild};
 use super::candidates::{self, Selection};
-use super::{changes, chunks};
+use super::{changes, chunks, clock};
 use crate::connect::db::{Transaction, both};
 use crate::connect::dialect::Dialect;
 use crate::model::rows::{MAX_LIST, push_list};
@@ -17,7 +17,8 @@ impl Index {
     /// Records what the hub said of builds at `checked_at`, in seconds since 1970, in one transaction. Of several
     /// updates of one build in the list, the last counts.
     ///
-    /// - An older check than the stored one changes nothing, and a deleted build stays deleted.
+    /// - An older check than the stored one changes nothing, and a deleted build stays deleted. A stored check in the
+    ///   future is of a clock that was wrong, and counts as older.
     /// - Packages of the build get its volume.
     /// - Signed copies become locations with their key: present ones are seen, absent ones were found gone. Those of
     ///   packages that the index does not have are left out.
@@ -25,31 +26,43 @@ impl Index {
     /// - If it is deleted, its packages are, and their places in the store are gone, unless a check found them later.
     ///   Without an exact time it was deleted between the check before this one and this one.
     ///
-    /// `writer` is the name of this importer in the table `writers`, as of [`Index::insert`].
+    /// Returns the builds, by instance and number, whose stored check is newer: nothing was recorded of them.
+    /// `checked_at` is by the clock of the database, see [`Index::now`]. `writer` is the name of this importer in the
+    /// table `writers`, as of [`Index::insert`].
     ///
     /// # Errors
     /// If a value does not fit, or the database refuses. Then nothing is recorded.
-    pub async fn record_builds(&self, writer: &str, updates: &[BuildUpdate], checked_at: i64) -> Result<()> {
+    pub async fn record_builds(
+        &self,
+        writer: &str,
+        updates: &[BuildUpdate],
+        checked_at: i64,
+    ) -> Result<Vec<(String, i64)>> {
         updates.iter().try_for_each(BuildUpdate::check)?;
         let mut by_instance: BTreeMap<&str, BTreeMap<i64, &BuildUpdate>> = BTreeMap::new();
         for update in updates {
             by_instance.entry(&update.build.instance).or_default().insert(update.build.build, update);
         }
         if by_instance.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.retry_transaction("recording builds", || async {
             let mut transaction = self.begin().await?;
             candidates::lock_claims(&mut transaction, Selection::Claimed).await?;
-            let mut has_changed = false;
+            let times = CheckTimes { checked_at, now: clock::database_now(&mut transaction).await? };
+            let (mut has_changed, mut overtaken) = (false, Vec::new());
             for (instance, updates) in &by_instance {
-                let checked = record(&mut transaction, instance, updates, checked_at).await?;
-                has_changed |= build_places::record(&mut transaction, instance, &checked, checked_at).await?;
+                let checked = record(&mut transaction, instance, updates, times).await?;
+                has_changed |= build_places::record(&mut transaction, instance, &checked, times).await?;
+                let recorded = ids(&checked);
+                let others = updates.keys().filter(|build| recorded.binary_search(build).is_err());
+                overtaken.extend(others.map(|build| ((*instance).to_owned(), *build)));
             }
             if has_changed {
                 changes::record(&mut transaction, writer, Vec::new()).await?;
             }
-            transaction.commit().await
+            transaction.commit().await?;
+            Ok(overtaken)
         })
         .await
     }
@@ -60,14 +73,14 @@ async fn record<'a>(
     transaction: &mut Transaction,
     instance: &str,
     updates: &BTreeMap<i64, &'a BuildUpdate>,
-    checked_at: i64,
+    times: CheckTimes,
 ) -> sqlx::Result<Vec<CheckedBuild<'a>>> {
     let stored = read(transaction, instance, updates.keys().copied().collect()).await?;
     let mut checked = Vec::new();
     for (build, update) in updates {
         let stored = stored.get(build);
-        if stored.is_none_or(|stored| stored.checked_at <= checked_at) {
-            checked.push(CheckedBuild { update, now: merge(stored, update, checked_at) });
+        if stored.is_none_or(|stored| !times.are_before(stored.checked_at)) {
+            checked.push(CheckedBuild { update, now: merge(stored, update, times.checked_at) });
         }
     }
     let (known, new): (Vec<&StoredBuild>, Vec<&StoredBuild>) =
@@ -116,7 +129,7 @@ fn merge(stored: Option<&StoredBuild>, update: &BuildUpdate, checked_at: i64) ->
         (BuildState::Deleted, _, Some(deleted)) => (deleted.deleted_at, deleted.deleted_after),
         (BuildState::Deleted, None, None) => {
             let existed_at = stored.map(|stored| stored.checked_at).or(update.build.completed_at);
-            (Some(checked_at), Some(existed_at.unwrap_or(0)))
+            (Some(checked_at), Some(existed_at.unwrap_or(0).min(checked_at)))
         }
         _ => (None, None),
     };

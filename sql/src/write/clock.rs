@@ -2,7 +2,37 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Returns the seconds since 1970.
+use sqlx::QueryBuilder;
+
+use crate::connect::db::{Transaction, both, on_connection};
+use crate::connect::dialect::Dialect;
+use crate::{Index, Result};
+
+impl Index {
+    /// Returns the time of the database in seconds since 1970. Clocks of several importers differ.
+    ///
+    /// # Errors
+    /// If the query of the database fails.
+    pub async fn now(&self) -> Result<i64> {
+        self.retry_query("reading the time", || async {
+            on_connection!(&self.db, |connection, Backend| {
+                let mut query = QueryBuilder::<Backend>::new("select ");
+                query.push(Backend::NOW).build_query_scalar::<i64>().fetch_one(connection).await
+            })
+        })
+        .await
+    }
+}
+
+/// Returns the time of the database in seconds since 1970.
+pub(super) async fn database_now(transaction: &mut Transaction) -> sqlx::Result<i64> {
+    both!(Transaction, transaction, |connection, Backend| {
+        let mut query = QueryBuilder::<Backend>::new("select ");
+        query.push(Backend::NOW).build_query_scalar::<i64>().fetch_one(&mut **connection).await
+    })
+}
+
+/// Returns the seconds since 1970 by the clock of this machine.
 pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs().cast_signed())
 }

@@ -9,22 +9,25 @@ use crate::model::import::{check_length, truncate};
 use crate::{Cursor, Index, Result};
 
 impl Index {
-    /// Returns a position. `None` if none is stored.
+    /// Returns a position. `None` if none is stored. Its time is by the clock of this machine, however much that of the
+    /// database differs. A stored time in the future, of a clock that was wrong, is 0: long ago.
     ///
     /// # Errors
     /// If the query of the database fails.
     pub async fn cursor(&self, name: &str) -> Result<Option<Cursor>> {
-        let row = self.retry_query("reading a position", || async {
-            on_connection!(&self.db, |connection, Backend| {
-                sqlx::query_as::<Backend, (String, String, i64)>(
-                    "select name, value, updated_at from cursors where name = ?",
-                )
-                .bind(name)
-                .fetch_optional(connection)
-                .await
+        let row: Option<(String, String, i64)> = self
+            .retry_query("reading a position", || async {
+                on_connection!(&self.db, |connection, Backend| {
+                    let mut query = QueryBuilder::<Backend>::new("select name, value, ");
+                    query.push(Backend::NOW).push(" - updated_at from cursors where name = ").push_bind(name);
+                    query.build_query_as().fetch_optional(connection).await
+                })
             })
-        });
-        Ok(row.await?.map(|(name, value, updated_at)| Cursor { name, value, updated_at }))
+            .await?;
+        Ok(row.map(|(name, value, age)| {
+            let updated_at = if age < 0 { 0 } else { now().saturating_sub(age) };
+            Cursor { name, value, updated_at }
+        }))
     }
 
     /// Stores a position.
@@ -81,12 +84,11 @@ pub(super) async fn set(transaction: &mut Transaction, name: &str, value: &str) 
 /// Returns the INSERT of a position.
 fn insert<'a, DB>(name: &'a str, value: &'a str) -> QueryBuilder<DB>
 where
-    DB: Database,
+    DB: Database + Dialect,
     &'a str: Encode<'a, DB> + Type<DB>,
-    i64: Encode<'a, DB> + Type<DB>,
 {
     let mut query = QueryBuilder::new("insert into cursors (name, value, updated_at) values (");
-    query.push_bind(name).push(", ").push_bind(value).push(", ").push_bind(now()).push(")");
+    query.push_bind(name).push(", ").push_bind(value).push(", ").push(DB::NOW).push(")");
     query
 }
 

@@ -146,6 +146,34 @@ fn an_older_check_changes_nothing() {
 }
 
 #[test]
+fn a_check_of_a_clock_that_is_ahead_hides_no_later_one() {
+    on_both(async |fresh: Fresh| {
+        let index = fresh.index().await;
+        let koji = store(&index, "koji", Tier::Koji, 0).await;
+        index.insert("test", &[package(&koji, 1, "a", "packages/a/1/1.fc43")]).await.unwrap();
+        let now = index.now().await.unwrap();
+        let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert!(now.abs_diff(own as i64) < 60, "{now}");
+        let ahead = BuildUpdate { signed: vec![copy("a", KEY, false)], ..update(&koji, build(1, "a")) };
+        record(&index, ahead, now + 100_000).await;
+        let signed = BuildUpdate { signed: vec![copy("a", KEY, true)], ..update(&koji, build(1, "a")) };
+        record(&index, signed, now).await;
+        assert_eq!(stored(&index, 1).await.checked_at, now);
+        assert_eq!(places(&history(&index, "a").await).iter().filter(|(_, gone_at)| gone_at.is_none()).count(), 2);
+        record(&index, update(&koji, build(1, "a")), now + 100_000).await;
+        let overtaken = index.record_builds("test", &[deleted(&koji, build(1, "a"), None)], now).await.unwrap();
+        assert!(overtaken.is_empty(), "{overtaken:?}");
+        let found = stored(&index, 1).await;
+        assert_eq!((found.build.state, found.deleted_at), (BuildState::Deleted, Some(now)));
+        assert!(found.deleted_after <= Some(now), "{found:?}");
+        assert!(places(&history(&index, "a").await).iter().all(|(_, gone_at)| gone_at.is_some()));
+        // Who is overtaken by a check that is truly later is told so.
+        let overtaken = index.record_builds("test", &[update(&koji, build(1, "a"))], now - 5).await.unwrap();
+        assert_eq!(overtaken, [("primary".to_owned(), 1)]);
+    });
+}
+
+#[test]
 fn a_deletion_has_its_time_or_the_two_checks_around_it() {
     on_both(async |fresh: Fresh| {
         let index = fresh.index().await;

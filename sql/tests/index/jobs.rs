@@ -317,6 +317,9 @@ fn a_position_is_stored_and_the_first_writer_wins() {
         assert_eq!(index.cursor("koji").await.unwrap(), None);
         index.set_cursor("koji", "17").await.unwrap();
         index.set_cursor("koji", "18").await.unwrap();
+        fresh.execute("update cursors set updated_at = updated_at + 100000").await;
+        assert_eq!(index.cursor("koji").await.unwrap().unwrap().updated_at, 0, "a time in the future is long ago");
+        index.set_cursor("koji", "18").await.unwrap();
         let stored = index.cursor("koji").await.unwrap().unwrap();
         assert_eq!((stored.name.as_str(), stored.value.as_str()), ("koji", "18"));
         let insert =
