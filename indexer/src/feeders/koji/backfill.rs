@@ -253,7 +253,7 @@ impl<'a> Backfill<'a> {
                 Ok(page) => page,
                 Err(end) => return Ok(end),
             };
-            if page.is_empty() {
+            if page.builds.is_empty() {
                 return Ok(BackfillEnd::Complete);
             }
             if let Some(end) = self.import_page(page, |at| at.until(now()).to_string()).await? {
@@ -296,7 +296,7 @@ impl<'a> Backfill<'a> {
                 Ok(page) => page,
                 Err(end) => return Ok(Some(end)),
             };
-            let Some(first) = page.first() else { break };
+            let Some(first) = page.builds.first() else { break };
             let top = *top.get_or_insert(Position::of(first).until(now()).time);
             let end = self.import_page(page, |at| Descent::UnderWay { top, floor, at }.to_string()).await?;
             if end.is_some() {
@@ -323,17 +323,14 @@ impl<'a> Backfill<'a> {
     }
 
     /// Imports what the index lacks of a page, and keeps the position after each part. `None` if the walk goes on.
-    async fn import_page(
-        &mut self,
-        page: Vec<HubBuild>,
-        cursor: impl Fn(Position) -> String,
-    ) -> Result<Option<BackfillEnd>> {
-        let mut todo = self.unknown(&page).await?;
+    async fn import_page(&mut self, page: Page, cursor: impl Fn(Position) -> String) -> Result<Option<BackfillEnd>> {
+        let Page { builds, listed_at } = page;
+        let mut todo = self.unknown(&builds).await?;
         // The hub is asked for one part while the headers of another are read. Each is a task of its own: one that is
         // not polled while the position is written could hold the only connection that writes.
-        let parts = stream::iter(parts(page, &mut todo)).map(|part| {
+        let parts = stream::iter(parts(builds, &mut todo)).map(|part| {
             let importer = self.importer.clone();
-            let imported = tokio::spawn(async move { Box::pin(import_part(&importer, part.builds)).await });
+            let imported = tokio::spawn(async move { Box::pin(import_part(&importer, part.builds, listed_at)).await });
             async move { (part.end, imported.await) }
         });
         let mut parts = pin!(parts.buffered(PARTS));
@@ -355,14 +352,15 @@ impl<'a> Backfill<'a> {
     }
 
     /// Lists the next builds. A hub that does not answer is asked again for a while.
-    async fn next_page(&mut self, walk: &mut Walk) -> Result<Result<Vec<HubBuild>, BackfillEnd>> {
+    async fn next_page(&mut self, walk: &mut Walk) -> Result<Result<Page, BackfillEnd>> {
         let since = Instant::now();
         loop {
             if self.importer.stop.is_set() {
                 return Ok(Err(BackfillEnd::Stopped));
             }
+            let listed_at = self.importer.index.now().await?;
             let error = match walk.next_page(self.importer).await {
-                Ok(page) => return Ok(Ok(page)),
+                Ok(builds) => return Ok(Ok(Page { builds, listed_at })),
                 Err(error) => error,
             };
             if error.kind != HubErrorKind::Unreachable || since.elapsed() >= self.importer.network.limits.down_timeout {
@@ -397,15 +395,15 @@ struct PartImport {
     failed: Vec<(String, String)>,
 }
 
-/// Imports builds, again after failures that may pass.
-async fn import_part(importer: &BuildImporter, builds: Vec<HubBuild>) -> Result<PartImport> {
+/// Imports builds that were listed at this time, again after failures that may pass.
+async fn import_part(importer: &BuildImporter, builds: Vec<HubBuild>, listed_at: i64) -> Result<PartImport> {
     let (count, mut pause, mut todo) = (builds.len(), RETRY_PAUSE, builds);
     let mut failed = Vec::new();
     for retry in 0..=MAX_RETRIES {
         if todo.is_empty() {
             break;
         }
-        let outcomes = importer.import_listed(todo.clone(), now()).await?;
+        let outcomes = importer.import_listed(todo.clone(), listed_at).await?;
         if importer.stop.is_set() {
             return Ok(PartImport { end: Some(BackfillEnd::Stopped), failed });
         }
@@ -450,6 +448,13 @@ async fn wait(importer: &BuildImporter, pause: Duration) {
         () = sleep(pause) => {}
         () = importer.network.stopped() => {}
     }
+}
+
+/// Builds that the hub listed.
+struct Page {
+    builds: Vec<HubBuild>,
+    /// When it was asked, seconds since 1970 by the clock of the database.
+    listed_at: i64,
 }
 
 /// Some builds of a page that are imported together.

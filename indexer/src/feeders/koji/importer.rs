@@ -23,7 +23,6 @@ use crate::pipeline::stop::Stop;
 use crate::pipeline::writer::importer_name;
 use crate::report::failure::{CommandFailure, Result};
 use crate::report::koji::KojiCounts;
-use crate::report::time::now;
 use crate::report::urls::public_url;
 
 /// Maximum number of builds in one import.
@@ -214,15 +213,18 @@ impl BuildImporter {
     /// # Errors
     /// If the index or this machine fails.
     pub(crate) async fn import(&self, requests: &[BuildRequest]) -> Result<Vec<BuildOutcome>> {
-        let checked_at = now();
+        let outcomes = self.ask_and_import(requests).await?;
+        self.count(&outcomes);
+        Ok(outcomes)
+    }
+
+    /// The same, and counts none of the outcomes.
+    async fn ask_and_import(&self, requests: &[BuildRequest]) -> Result<Vec<BuildOutcome>> {
+        let checked_at = self.index.now().await?;
         let refs: Vec<BuildRef> = requests.iter().map(|request| request.reference.clone()).collect();
         let found = match self.hub.builds(&refs).await {
             Ok(found) => found,
-            Err(error) => {
-                let outcomes = vec![BuildOutcome::of_hub(&error); requests.len()];
-                self.count(&outcomes);
-                return Ok(outcomes);
-            }
+            Err(error) => return Ok(vec![BuildOutcome::of_hub(&error); requests.len()]),
         };
         let mut builds: HashMap<i64, (HubBuild, Option<i64>)> = HashMap::new();
         for (request, found) in requests.iter().zip(&found) {
@@ -237,19 +239,26 @@ impl BuildImporter {
             Ok(None) => BuildOutcome::Unknown,
             Err(fault) => BuildOutcome::of_fault(fault),
         });
-        let outcomes: Vec<BuildOutcome> = outcomes.collect();
-        self.count(&outcomes);
-        Ok(outcomes)
+        Ok(outcomes.collect())
     }
 
-    /// Imports builds that the hub has just listed, at most [`MAX_BUILDS`], and counts none of the outcomes.
+    /// Imports builds that the hub listed at this time, at most [`MAX_BUILDS`], and counts none of the outcomes. Of those
+    /// that were looked at since then, the list tells nothing: the hub is asked again.
     ///
     /// # Errors
     /// If the index or this machine fails.
-    pub(super) async fn import_listed(&self, builds: Vec<HubBuild>, checked_at: i64) -> Result<Vec<BuildOutcome>> {
+    pub(super) async fn import_listed(&self, builds: Vec<HubBuild>, listed_at: i64) -> Result<Vec<BuildOutcome>> {
         let ids: Vec<i64> = builds.iter().map(|build| build.id).collect();
-        let mut imported =
-            self.import_found(builds.into_iter().map(|build| (build, None)).collect(), checked_at).await?;
+        let stored = self.index.builds(&self.instance.name, &ids).await?;
+        let later = stored.iter().filter(|stored| stored.checked_at > listed_at);
+        let later: Vec<i64> = later.map(|stored| stored.build.build).collect();
+        let listed = builds.into_iter().filter(|build| !later.contains(&build.id)).map(|build| (build, None));
+        let mut imported = self.import_found(listed.collect(), listed_at).await?;
+        let requests: Vec<BuildRequest> =
+            later.iter().map(|id| BuildRequest { reference: BuildRef::Id(*id), deleted_at: None }).collect();
+        if !requests.is_empty() {
+            imported.extend(later.into_iter().zip(self.ask_and_import(&requests).await?));
+        }
         Ok(ids.iter().map(|id| imported.remove(id).unwrap_or(BuildOutcome::Unknown)).collect())
     }
 
@@ -326,7 +335,10 @@ impl BuildImporter {
             updates.push(BuildUpdate { directory, signed: build.signed.clone(), ..update });
         }
         if !updates.is_empty() {
-            self.index.record_builds(&self.writer, &updates, checked_at).await?;
+            for (_, build) in self.index.record_builds(&self.writer, &updates, checked_at).await? {
+                let reason = "expected the latest answer of the hub, found a later one in the index".to_owned();
+                outcomes.insert(build, BuildOutcome::Failed { reason, is_permanent: false });
+            }
         }
         Ok(outcomes)
     }

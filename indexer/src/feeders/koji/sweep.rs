@@ -126,7 +126,7 @@ pub(crate) async fn run_batch(importer: &BuildImporter) -> Result<Swept, KojiErr
 
 async fn compare(importer: &BuildImporter, builds: &[StoredBuild], swept: &mut Swept) -> Result<(), KojiError> {
     let instance = &importer.instance.name;
-    let checked_at = now();
+    let checked_at = importer.index.now().await?;
     let refs: Vec<BuildRef> = builds.iter().map(|stored| BuildRef::Id(stored.build.build)).collect();
     let found = importer.hub.builds(&refs).await?;
     let ids: Vec<i64> = builds.iter().map(|stored| stored.build.build).collect();

@@ -124,6 +124,25 @@ async fn a_build_whose_new_place_cannot_be_read_keeps_the_former_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_listed_long_ago_takes_nothing_back() {
+    for tested in on_both().await {
+        let build = tested.hub.add_build(&server(5));
+        let importer = tested.importer().await;
+        let listed_at = tested.index.now().await.unwrap() - 600;
+        let listed = importer.hub.builds(&[BuildRef::Id(build)]).await.unwrap().remove(0).unwrap().unwrap();
+        assert_eq!(importer.import_listed(vec![listed.clone()], listed_at).await.unwrap(), [imported(3)]);
+        assert_eq!(tested.stored(build).await.unwrap().checked_at, listed_at);
+        tested.hub.move_volume(build, "v2");
+        assert_eq!(tested.import(build).await, imported(3));
+        let places = tested.places(build).await;
+        assert!(places.iter().all(|path| path.starts_with("vol/v2/")), "{places:?}");
+        assert_eq!(importer.import_listed(vec![listed], listed_at).await.unwrap(), [BuildOutcome::Unchanged]);
+        assert_eq!(tested.places(build).await, places);
+        assert_eq!(tested.stored(build).await.unwrap().build.volume, "v2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_draft_is_found_at_the_place_of_the_build() {
     for tested in on_both().await {
         let build = tested.hub.add_draft(&server(5));
