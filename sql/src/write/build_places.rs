@@ -93,7 +93,7 @@ pub(super) async fn record(
         let store_id = checked.update.store_id;
         if let Some(deleted_at) = checked.now.deleted_at {
             for place in read_places(transaction, store_id, packages).await? {
-                let is_found_later = place.checked_at.is_some_and(|checked_at| checked_at > deleted_at)
+                let is_found_later = place.checked_at.is_some_and(|at| times.are_before(at))
                     && place.check_result.as_deref() == Some("present");
                 if place.gone_at.is_none() && !is_found_later {
                     let gone_at = place.last_seen.map_or(deleted_at, |last_seen| last_seen.max(deleted_at));

@@ -23,8 +23,9 @@ impl Index {
     /// - Signed copies become locations with their key: present ones are seen, absent ones were found gone. Those of
     ///   packages that the index does not have are left out.
     /// - Present places of its packages outside of its directory become gone.
-    /// - If it is deleted, its packages are, and their places in the store are gone, unless a check found them later.
-    ///   Without an exact time it was deleted between the check before this one and this one.
+    /// - If it is deleted, its packages are, and their places in the store are gone, unless a check found them after
+    ///   this one. Without an exact time it was deleted between the check before this one and this one. An exact time
+    ///   is never before its completion nor after this check, whatever a message states.
     ///
     /// Returns the builds, by instance and number, whose stored check is newer: nothing was recorded of them.
     /// `checked_at` is by the clock of the database, see [`Index::now`]. `writer` is the name of this importer in the
@@ -123,7 +124,8 @@ fn merge(stored: Option<&StoredBuild>, update: &BuildUpdate, checked_at: i64) ->
         return StoredBuild { checked_at, ..deleted.clone() };
     }
     let imported_at = stored.and_then(|stored| stored.imported_at).or(update.is_imported.then_some(checked_at));
-    let (deleted_at, deleted_after) = match (update.build.state, update.deleted_at, deleted) {
+    let exact = update.deleted_at.map(|at| at.max(update.build.completed_at.unwrap_or(0)).min(checked_at));
+    let (deleted_at, deleted_after) = match (update.build.state, exact, deleted) {
         (BuildState::Deleted, Some(exact), None) => (Some(exact), None),
         (BuildState::Deleted, Some(exact), Some(deleted)) if deleted.deleted_after.is_some() => (Some(exact), None),
         (BuildState::Deleted, _, Some(deleted)) => (deleted.deleted_at, deleted.deleted_after),

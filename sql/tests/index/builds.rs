@@ -234,28 +234,46 @@ fn a_deletion_has_its_time_or_the_two_checks_around_it() {
 }
 
 #[test]
-fn a_place_that_a_check_found_after_the_deletion_stays() {
+fn a_place_that_a_check_found_after_the_hub_was_asked_stays() {
     on_both(async |fresh: Fresh| {
         let index = fresh.index().await;
         let koji = store(&index, "koji", Tier::Koji, 0).await;
         let import = package(&koji, 1, "a", "packages/a/1/1.fc43");
         index.insert("test", std::slice::from_ref(&import)).await.unwrap();
         let seen_at = history(&index, "a").await.locations[0].last_seen.unwrap();
-        record(&index, deleted(&koji, build(1, "a"), Some(5)), seen_at + 10).await;
-        // It was seen after the time of the deletion, and is gone from then on at the earliest.
-        assert_eq!(history(&index, "a").await.locations[0].gone_at, Some(seen_at));
         let check = sql::PlaceCheck {
             package_id: history(&index, "a").await.id,
             store_id: koji.id,
             path: import.location.path.clone(),
-            at: seen_at + 20,
+            at: seen_at - 20,
             result: sql::CheckResult::Present { size: None },
             derived: false,
         };
-        index.record_check(&[check]).await.unwrap();
-        record(&index, deleted(&koji, build(1, "a"), None), seen_at + 30).await;
+        index.record_check(std::slice::from_ref(&check)).await.unwrap();
+        record(&index, deleted(&koji, build(1, "a"), Some(2_000)), seen_at - 30).await;
         let after = history(&index, "a").await;
-        assert_eq!((after.locations[0].gone_at, after.deleted_at), (None, Some(5)));
+        assert_eq!((after.locations[0].gone_at, after.deleted_at), (None, Some(2_000)));
+        // The hub says so after the check, too. The check saw it after the deletion: it is gone from then on.
+        record(&index, deleted(&koji, build(1, "a"), None), seen_at - 10).await;
+        assert_eq!(history(&index, "a").await.locations[0].gone_at, Some(seen_at - 20));
+    });
+}
+
+#[test]
+fn a_deletion_is_after_the_completion_and_before_the_answer_of_the_hub() {
+    on_both(async |fresh: Fresh| {
+        let index = fresh.index().await;
+        let koji = store(&index, "koji", Tier::Koji, 0).await;
+        for (number, stated, expected) in
+            [(1, i64::MAX, 5_000), (2, 0, 1_000), (3, 4_000, 4_000), (4, i64::MIN, 1_000), (5, 5_001, 5_000)]
+        {
+            record(&index, deleted(&koji, build(number, "a"), Some(stated)), 5_000).await;
+            let found = stored(&index, number).await;
+            assert_eq!((found.deleted_at, found.deleted_after), (Some(expected), None), "{stated}");
+        }
+        let late = Build { completed_at: Some(9_000), ..build(6, "a") };
+        record(&index, deleted(&koji, late, Some(7)), 5_000).await;
+        assert_eq!(stored(&index, 6).await.deleted_at, Some(5_000));
     });
 }
 

@@ -73,6 +73,7 @@ async fn a_deletion_without_a_message_lies_between_two_checks() {
 async fn a_message_states_the_time_of_a_deletion_if_the_hub_agrees() {
     for tested in on_both().await {
         let build = tested.hub.add_build(&server(5));
+        tested.hub.set_completion_time(build, 1_777_890_000.0);
         let importer = tested.importer().await;
         // Too early, or forged.
         assert_eq!(import(&importer, BuildRef::Id(build), Some(7)).await, imported(3));
