@@ -227,6 +227,12 @@ impl Build {
         format!("{}-{}-{}", self.name, self.version, self.release)
     }
 
+    /// True if both are complete, and the times when they were do not differ: nothing was built again in between.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        let is_complete = self.state == BuildState::Complete && other.state == BuildState::Complete;
+        is_complete && self.completed_at.zip(other.completed_at).is_none_or(|(one, another)| one == another)
+    }
+
     /// Checks that every value fits the schema.
     pub(crate) fn check(&self) -> Result<()> {
         let subject = truncate(&format!("build {} of {}", self.build, self.instance));

@@ -91,18 +91,16 @@ pub(super) async fn record(
     for checked in checked {
         let Some(packages) = packages.get(&checked.now.build.build) else { continue };
         let store_id = checked.update.store_id;
-        if let Some(deleted_at) = checked.now.deleted_at {
+        if checked.now.build.state != BuildState::Complete {
+            let ended_at = checked.now.deleted_at.unwrap_or(checked_at);
             for place in read_places(transaction, store_id, packages).await? {
                 let is_found_later = place.checked_at.is_some_and(|at| times.are_before(at))
                     && place.check_result.as_deref() == Some("present");
                 if place.gone_at.is_none() && !is_found_later {
-                    let gone_at = place.last_seen.map_or(deleted_at, |last_seen| last_seen.max(deleted_at));
+                    let gone_at = place.last_seen.map_or(ended_at, |last_seen| last_seen.max(ended_at));
                     changes.gone.insert((store_id, place.path_hash, place.package_id), gone_at);
                 }
             }
-            continue;
-        }
-        if checked.now.build.state != BuildState::Complete {
             continue;
         }
         if let Some(directory) = &checked.update.directory {

@@ -23,6 +23,8 @@ impl Index {
     /// - Signed copies become locations with their key: present ones are seen, absent ones were found gone. Those of
     ///   packages that the index does not have are left out.
     /// - Present places of its packages outside of its directory become gone.
+    /// - If it is not complete any more, or completed at another time, it is not imported. In the first case its places
+    ///   in the store are gone: what is built again has new files of the same names.
     /// - If it is deleted, its packages are, and their places in the store are gone, unless a check found them after
     ///   this one. Without an exact time it was deleted between the check before this one and this one. An exact time
     ///   is never before its completion nor after this check, whatever a message states.
@@ -123,7 +125,9 @@ fn merge(stored: Option<&StoredBuild>, update: &BuildUpdate, checked_at: i64) ->
     {
         return StoredBuild { checked_at, ..deleted.clone() };
     }
-    let imported_at = stored.and_then(|stored| stored.imported_at).or(update.is_imported.then_some(checked_at));
+    let is_complete = update.build.state == BuildState::Complete;
+    let of_same = stored.filter(|stored| stored.build.is_same_run(&update.build)).and_then(|stored| stored.imported_at);
+    let imported_at = of_same.or(update.is_imported.then_some(checked_at)).filter(|_| is_complete);
     let exact = update.deleted_at.map(|at| at.max(update.build.completed_at.unwrap_or(0)).min(checked_at));
     let (deleted_at, deleted_after) = match (update.build.state, exact, deleted) {
         (BuildState::Deleted, Some(exact), None) => (Some(exact), None),

@@ -278,6 +278,40 @@ fn a_deletion_is_after_the_completion_and_before_the_answer_of_the_hub() {
 }
 
 #[test]
+fn a_build_that_is_not_complete_any_more_is_nowhere_and_not_imported() {
+    on_both(async |fresh: Fresh| {
+        let index = fresh.index().await;
+        let koji = store(&index, "koji", Tier::Koji, 0).await;
+        let mirror = store(&index, "mirror", Tier::Mirror, 0).await;
+        let of_koji = package(&koji, 1, "a", "packages/a/1/1.fc43");
+        for state in [BuildState::Canceled, BuildState::Building, BuildState::Failed] {
+            index.insert("test", &[of_koji.clone(), simple(&mirror, "a-1-1.fc43.x86_64")]).await.unwrap();
+            let at = history(&index, "a").await.locations[0].last_seen.unwrap() + 10;
+            record(&index, update(&koji, build(1, "a")), at).await;
+            assert_eq!(stored(&index, 1).await.imported_at, Some(at), "{state}");
+            record(
+                &index,
+                BuildUpdate { is_imported: false, ..update(&koji, Build { state, ..build(1, "a") }) },
+                at + 5,
+            )
+            .await;
+            let found = stored(&index, 1).await;
+            assert_eq!((found.build.state, found.imported_at, found.deleted_at), (state, None, None));
+            // The copy on the mirror stays.
+            let expected = [("a-1-1.fc43.x86_64.rpm", None), (of_koji.location.path.as_str(), Some(at + 5))];
+            assert_eq!(places(&history(&index, "a").await), expected);
+        }
+        // Built again, and nobody saw the states in between.
+        record(&index, update(&koji, build(2, "b")), 2_000).await;
+        let again = Build { completed_at: Some(3_000), ..build(2, "b") };
+        record(&index, BuildUpdate { is_imported: false, ..update(&koji, again.clone()) }, 4_000).await;
+        assert_eq!(stored(&index, 2).await.imported_at, None);
+        record(&index, update(&koji, again), 5_000).await;
+        assert_eq!(stored(&index, 2).await.imported_at, Some(5_000));
+    });
+}
+
+#[test]
 fn a_build_moves_to_another_volume_and_a_draft_is_promoted() {
     on_both(async |fresh: Fresh| {
         let index = fresh.index().await;

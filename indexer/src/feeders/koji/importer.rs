@@ -293,7 +293,13 @@ impl BuildImporter {
             let stored = stored.remove(&id);
             let outcome = match (build.state, check(&build)) {
                 (_, Err(reason)) => BuildOutcome::permanent(reason),
-                (BuildState::Building, _) => BuildOutcome::Building,
+                (BuildState::Building, _) => {
+                    // It is built again.
+                    if stored.is_some() {
+                        updates.push(self.update(&build, false, None));
+                    }
+                    BuildOutcome::Building
+                }
                 (BuildState::Complete, Ok(directory)) => {
                     complete.push(CompleteBuild {
                         hub: build,
@@ -383,10 +389,24 @@ impl BuildImporter {
         let packages = self.index.build_packages(&self.instance.name, &ids, self.store.id).await?;
         let mut known: HashMap<i64, HashMap<String, BuildPackage>> = HashMap::new();
         for package in packages {
-            known.entry(package.build).or_default().insert(package.nvra.clone(), package);
+            let of_build: &mut HashMap<String, BuildPackage> = known.entry(package.build).or_default();
+            let is_there = |package: &BuildPackage| package.places.iter().any(|place| place.gone_at.is_none());
+            // Of a build that was built again there are two of each name, and the former ones are gone.
+            if is_there(&package) || !of_build.contains_key(&package.nvra) {
+                of_build.insert(package.nvra.clone(), package);
+            }
         }
         for build in &mut *complete {
             let known = known.remove(&build.hub.id).unwrap_or_default();
+            let now = record(&self.instance.name, &build.hub);
+            if build
+                .stored
+                .as_ref()
+                .is_some_and(|stored| stored.build.state == BuildState::Complete && !stored.build.is_same_run(&now))
+            {
+                // The files have the same names, and are others.
+                continue;
+            }
             for wanted in build.wanted_mut() {
                 wanted.set_known(known.get(&wanted.rpm.nevra.nvra()), self.instance.headers);
             }

@@ -125,6 +125,38 @@ async fn a_build_whose_new_place_cannot_be_read_keeps_the_former_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_is_built_again_is_read_again() {
+    for tested in on_both().await {
+        let build = tested.hub.add_build(&server(5));
+        let importer = tested.importer().await;
+        assert_eq!(tested.import(build).await, imported(3));
+        // Canceled, and built again.
+        tested.hub.set_state(build, 4);
+        assert_eq!(tested.import(build).await, BuildOutcome::Skipped("it was canceled"));
+        assert!(tested.places(build).await.is_empty());
+        assert_eq!(tested.stored(build).await.unwrap().imported_at, None);
+        tested.hub.set_state(build, 1);
+        let time = tested.hub.completion_time(build).unwrap();
+        tested.hub.set_completion_time(build, time + 100.0);
+        assert_eq!(tested.import(build).await, imported(3));
+        assert_eq!(tested.places(build).await, tested.hub.paths(build));
+        assert_eq!(tested.import(build).await, BuildOutcome::Unchanged);
+        // The same, while nobody looked.
+        tested.hub.set_completion_time(build, time + 200.0);
+        tested.hub.files.set("packages/", compat_tests::static_server::Fault::Status(503));
+        let outcome = import(&importer, BuildRef::Id(build), None).await;
+        assert!(matches!(outcome, BuildOutcome::Failed { is_permanent: false, .. }), "{outcome:?}");
+        tested.hub.files.repair();
+        assert_eq!(tested.import(build).await, imported(3));
+        assert_eq!(tested.import(build).await, BuildOutcome::Unchanged);
+        // It is being built again.
+        tested.hub.set_state(build, 0);
+        assert_eq!(tested.import(build).await, BuildOutcome::Building);
+        assert!(tested.places(build).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_listed_long_ago_takes_nothing_back() {
     for tested in on_both().await {
         let build = tested.hub.add_build(&server(5));
