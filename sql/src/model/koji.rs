@@ -221,6 +221,21 @@ impl FromStr for BuildState {
     }
 }
 
+impl StoredBuild {
+    /// True if it was deleted, and this answer of the hub is of the same run of it. One that completed later was built
+    /// or imported again under its id, which ends the deletion.
+    pub fn stays_deleted(&self, now: &Build) -> bool {
+        let before = self.build.completed_at.or(self.deleted_at);
+        let is_again = now.state == BuildState::Complete && now.completed_at > before;
+        self.build.state == BuildState::Deleted && !is_again
+    }
+
+    /// True if the index has everything of a build that the hub describes so.
+    pub fn is_known(&self, now: &Build) -> bool {
+        (self.imported_at.is_some() && self.build == *now) || self.stays_deleted(now)
+    }
+}
+
 impl Build {
     /// Returns its name-version-release.
     pub fn nvr(&self) -> String {

@@ -1,6 +1,6 @@
 //! What a check of builds changes in their packages and in the places of these.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::{FromRow, QueryBuilder};
 
@@ -87,6 +87,7 @@ pub(super) async fn record(
     let packages = read_packages(transaction, instance, &builds::ids(checked)).await?;
     let has_new_volumes = set_volumes(transaction, checked, &packages).await?;
     let has_deleted = set_deleted(transaction, checked, &packages).await?;
+    let has_restored = set_restored(transaction, checked, &packages).await?;
     let mut changes = PlaceChanges::default();
     for checked in checked {
         let Some(packages) = packages.get(&checked.now.build.build) else { continue };
@@ -114,7 +115,7 @@ pub(super) async fn record(
         }
         sort_signed(transaction, store_id, &checked.update.signed, packages, times, &mut changes).await?;
     }
-    Ok(changes.write(transaction, checked_at).await? || has_new_volumes || has_deleted)
+    Ok(changes.write(transaction, checked_at).await? || has_new_volumes || has_deleted || has_restored)
 }
 
 /// Returns the packages of builds by build, locked until the end of the transaction.
@@ -199,6 +200,35 @@ async fn set_deleted(
         }
     }
     Ok(has_changed)
+}
+
+/// Takes the time of the deletion from packages that are there again: their build is complete, and they have a place in
+/// its store. Returns `true` if one changed.
+async fn set_restored(
+    transaction: &mut Transaction,
+    checked: &[CheckedBuild<'_>],
+    packages: &BTreeMap<i64, Vec<PackageOfBuild>>,
+) -> sqlx::Result<bool> {
+    let mut restored: BTreeSet<i64> = BTreeSet::new();
+    for CheckedBuild { update, now } in checked {
+        let of_build = packages.get(&now.build.build).map(Vec::as_slice).unwrap_or_default();
+        if now.build.state == BuildState::Complete && of_build.iter().any(|package| package.deleted_at.is_some()) {
+            let places = read_places(transaction, update.store_id, of_build).await?;
+            let there: BTreeSet<i64> =
+                places.iter().filter(|place| place.gone_at.is_none()).map(|place| place.package_id).collect();
+            let of_build = of_build.iter().filter(|package| package.deleted_at.is_some()).map(|package| package.id);
+            restored.extend(of_build.filter(|id| there.contains(id)));
+        }
+    }
+    let restored: Vec<i64> = restored.into_iter().collect();
+    for ids in restored.chunks(MAX_LIST) {
+        both!(Transaction, transaction, |connection, Backend| {
+            let mut query = QueryBuilder::<Backend>::new("update packages set deleted_at = null where ");
+            push_list(&mut query, "id", ids);
+            query.build().execute(&mut **connection).await?;
+        });
+    }
+    Ok(!restored.is_empty())
 }
 
 /// Returns the places of packages in a store.

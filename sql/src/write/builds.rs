@@ -17,7 +17,7 @@ impl Index {
     /// Records what the hub said of builds at `checked_at`, in seconds since 1970, in one transaction. Of several
     /// updates of one build in the list, the last counts.
     ///
-    /// - An older check than the stored one changes nothing, and a deleted build stays deleted. A stored check in the
+    /// - An older check than the stored one changes nothing. A deleted build stays deleted, unless it completed again later. A stored check in the
     ///   future is of a clock that was wrong, and counts as older.
     /// - Packages of the build get its volume.
     /// - Signed copies become locations with their key: present ones are seen, absent ones were found gone. Those of
@@ -119,7 +119,7 @@ async fn read(
 
 /// Returns the row of a build after a check that is not older than the stored one.
 fn merge(stored: Option<&StoredBuild>, update: &BuildUpdate, checked_at: i64) -> StoredBuild {
-    let deleted = stored.filter(|stored| stored.build.state == BuildState::Deleted);
+    let deleted = stored.filter(|stored| stored.stays_deleted(&update.build));
     if let Some(deleted) = deleted
         && update.build.state != BuildState::Deleted
     {

@@ -278,6 +278,40 @@ fn a_deletion_is_after_the_completion_and_before_the_answer_of_the_hub() {
 }
 
 #[test]
+fn a_build_that_completes_again_is_not_deleted_any_more() {
+    on_both(async |fresh: Fresh| {
+        let index = fresh.index().await;
+        let koji = store(&index, "koji", Tier::Koji, 0).await;
+        let mut import = package(&koji, 1, "a", "packages/a/1/1.fc43");
+        index.insert("test", &[import.clone(), package(&koji, 1, "b", "packages/a/1/1.fc43")]).await.unwrap();
+        let at = history(&index, "a").await.locations[0].last_seen.unwrap() + 10;
+        record(&index, update(&koji, build(1, "a")), at).await;
+        record(&index, deleted(&koji, build(1, "a"), None), at + 5).await;
+        let before = stored(&index, 1).await;
+        assert_eq!((before.imported_at, before.deleted_at), (None, Some(at + 5)));
+        let again = Build { completed_at: Some(at + 7), ..build(1, "a") };
+        assert!(before.stays_deleted(&build(1, "a")) && !before.stays_deleted(&again));
+        assert!(before.is_known(&build(1, "a")) && !before.is_known(&again));
+        // One of its packages is read again.
+        import.location.size = Some(4_321);
+        index.insert("test", &[import]).await.unwrap();
+        let directory = Some("packages/a/1/1.fc43".to_owned());
+        let complete = BuildUpdate { directory, ..update(&koji, again.clone()) };
+        record(&index, complete.clone(), at + 8).await;
+        let found = stored(&index, 1).await;
+        assert_eq!((&found.build, found.imported_at), (&again, Some(at + 8)));
+        assert_eq!((found.deleted_at, found.deleted_after), (None, None));
+        let (a, b) = (history(&index, "a").await, history(&index, "b").await);
+        assert_eq!((a.deleted_at, a.locations[0].gone_at), (None, None));
+        assert_eq!((b.deleted_at, b.locations[0].gone_at), (Some(at + 5), Some(at + 5)));
+        // It is deleted again.
+        record(&index, deleted(&koji, again, Some(at + 9)), at + 10).await;
+        assert_eq!(stored(&index, 1).await.deleted_at, Some(at + 9));
+        assert_eq!(history(&index, "a").await.deleted_at, Some(at + 9));
+    });
+}
+
+#[test]
 fn a_build_that_is_not_complete_any_more_is_nowhere_and_not_imported() {
     on_both(async |fresh: Fresh| {
         let index = fresh.index().await;

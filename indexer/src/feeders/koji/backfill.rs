@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
-use sql::BuildState;
+use sql::{BuildState, StoredBuild};
 use tokio::time::sleep;
 
 use super::importer::{BuildImporter, BuildOutcome, MAX_BUILDS, record};
@@ -377,9 +377,9 @@ impl<'a> Backfill<'a> {
         let instance = &self.importer.instance.name;
         let ids: Vec<i64> = page.iter().map(|build| build.id).collect();
         let stored = self.importer.index.builds(instance, &ids).await?;
-        let stored = stored.into_iter().filter(|stored| stored.imported_at.is_some());
-        let stored: HashMap<i64, sql::Build> = stored.map(|stored| (stored.build.build, stored.build)).collect();
-        let is_known = |build: &&HubBuild| stored.get(&build.id) == Some(&record(instance, build));
+        let stored: HashMap<i64, StoredBuild> = stored.into_iter().map(|stored| (stored.build.build, stored)).collect();
+        let is_known =
+            |build: &&HubBuild| stored.get(&build.id).is_some_and(|stored| stored.is_known(&record(instance, build)));
         let unknown: HashMap<i64, HubBuild> =
             page.iter().filter(|build| !is_known(build)).map(|build| (build.id, build.clone())).collect();
         self.importer.count(&vec![BuildOutcome::Unchanged; page.len() - unknown.len()]);

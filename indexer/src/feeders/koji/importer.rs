@@ -300,6 +300,13 @@ impl BuildImporter {
                     }
                     BuildOutcome::Building
                 }
+                (BuildState::Complete, Ok(_))
+                    if stored
+                        .as_ref()
+                        .is_some_and(|stored| stored.stays_deleted(&record(&self.instance.name, &build))) =>
+                {
+                    BuildOutcome::Deleted
+                }
                 (BuildState::Complete, Ok(directory)) => {
                     complete.push(CompleteBuild {
                         hub: build,

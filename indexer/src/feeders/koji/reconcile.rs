@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sql::Build;
+use sql::StoredBuild;
 
 use super::KojiError;
 use super::backfill::{Position, Walk};
@@ -71,10 +71,10 @@ async fn missing(importer: &BuildImporter, page: &[HubBuild]) -> Result<Vec<i64>
     let instance = &importer.instance.name;
     let ids: Vec<i64> = page.iter().map(|build| build.id).collect();
     let stored = importer.index.builds(instance, &ids).await?;
-    let imported = stored.into_iter().filter(|stored| stored.imported_at.is_some());
-    let imported: HashMap<i64, Build> = imported.map(|stored| (stored.build.build, stored.build)).collect();
-    let missing = page.iter().filter(|build| imported.get(&build.id) != Some(&record(instance, build)));
-    Ok(missing.map(|build| build.id).collect())
+    let stored: HashMap<i64, StoredBuild> = stored.into_iter().map(|stored| (stored.build.build, stored)).collect();
+    let is_known =
+        |build: &HubBuild| stored.get(&build.id).is_some_and(|stored| stored.is_known(&record(instance, build)));
+    Ok(page.iter().filter(|build| !is_known(build)).map(|build| build.id).collect())
 }
 
 /// Returns the job that looks at a build.

@@ -157,6 +157,46 @@ async fn a_build_that_is_built_again_is_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_build_that_completes_again_is_imported_again() {
+    for tested in on_both().await {
+        let build = tested.hub.add_build(&server(5));
+        tested.import(build).await;
+        let copies = tempfile::tempdir().unwrap();
+        let paths = tested.hub.paths(build);
+        for (at, path) in paths.iter().enumerate() {
+            std::fs::copy(tested.hub.directory().join(path), copies.path().join(at.to_string())).unwrap();
+        }
+        tested.hub.delete(build);
+        assert_eq!(tested.import(build).await, BuildOutcome::Deleted);
+        // An answer of before changes nothing, and is no work for the reconciler.
+        tested.hub.set_state(build, 1);
+        tested.hub.forget();
+        assert_eq!(tested.import(build).await, BuildOutcome::Deleted);
+        assert_eq!(tested.hub.files.sent().len(), 0);
+        let importer = tested.importer().await;
+        assert_eq!(crate::feeders::koji::reconcile::run(&importer).await.unwrap().enqueued, 0);
+        // Imported again under its id.
+        for (at, path) in paths.iter().enumerate() {
+            let path = tested.hub.directory().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(copies.path().join(at.to_string()), path).unwrap();
+        }
+        let time = tested.hub.completion_time(build).unwrap();
+        tested.hub.set_completion_time(build, time + 100.0);
+        assert_eq!(crate::feeders::koji::reconcile::run(&importer).await.unwrap().enqueued, 1);
+        assert_eq!(tested.take_jobs().await, [build]);
+        assert_eq!(tested.import(build).await, imported(3));
+        let stored = tested.stored(build).await.unwrap();
+        assert_eq!((stored.deleted_at, stored.build.state), (None, BuildState::Complete));
+        assert!(stored.imported_at.is_some());
+        assert_eq!(tested.places(build).await, paths);
+        let histories = tested.index.histories_by_nvra("server-1.1-5.fc99.x86_64").await.unwrap();
+        assert!(histories.iter().all(|history| history.deleted_at.is_none()), "{histories:?}");
+        assert_eq!(tested.import(build).await, BuildOutcome::Unchanged);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_listed_long_ago_takes_nothing_back() {
     for tested in on_both().await {
         let build = tested.hub.add_build(&server(5));
