@@ -427,6 +427,11 @@ impl BuildImporter {
         Ok(())
     }
 
+    /// True if an RPM is imported.
+    pub(super) fn is_wanted(&self, rpm: &HubRpm) -> bool {
+        !rpm.is_external && !rpm.is_metadata_only && !self.instance.skip_archs.contains(&rpm.nevra.arch)
+    }
+
     /// Returns the RPMs of a build that are imported, and counts the others.
     ///
     /// # Errors

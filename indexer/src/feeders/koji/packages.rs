@@ -44,14 +44,19 @@ impl Wanted {
     /// Compares it with what the index has of the build's package with this name.
     pub(super) fn set_known(&mut self, stored: Option<&BuildPackage>, headers: HeaderSource) {
         let Some(stored) = stored else { return };
-        let is_read = match (stored.state, headers) {
-            (PackageState::Complete | PackageState::Open, _) => true,
-            (PackageState::Claimed, HeaderSource::Hub) => true,
-            (PackageState::Claimed, HeaderSource::Topurl) | (PackageState::Legacy, _) => false,
-        };
+        let is_read = is_read(stored.state, headers);
         let present = || stored.places.iter().filter(|place| place.gone_at.is_none());
         self.is_known = is_read && present().any(|place| place.path == self.path);
         self.copies = present().filter(|place| place.signing_key.is_some()).map(|place| place.path.clone()).collect();
+    }
+}
+
+/// True if the header of a package was read, as far as the instance has it read.
+pub(super) fn is_read(state: PackageState, headers: HeaderSource) -> bool {
+    match (state, headers) {
+        (PackageState::Complete | PackageState::Open, _) => true,
+        (PackageState::Claimed, HeaderSource::Hub) => true,
+        (PackageState::Claimed, HeaderSource::Topurl) | (PackageState::Legacy, _) => false,
     }
 }
 

@@ -4,7 +4,7 @@
 //! A pass goes from the newest build to the oldest, batch by batch, within the interval of the sweep. The cursor
 //! `BUILD STARTED_AT` has the last build of the pass and the time when the pass began.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use sql::{BuildPackage, BuildState, BuildUpdate, SignedCopy, StoredBuild};
 
 use super::KojiError;
 use super::importer::{BuildImporter, record};
+use super::packages::is_read;
 use super::reconcile::job;
 use crate::fetch::presence::Finding;
 use crate::koji::build::{BuildRef, HubBuild};
@@ -22,6 +23,8 @@ use crate::report::time::now;
 /// Number of builds in a batch: at least, and at most. A request to the hub has 100 calls at most.
 const MIN_BATCH: u64 = 50;
 const MAX_BATCH: u64 = 500;
+/// Number of builds whose RPMs are listed at once: the lists of a batch would take much memory.
+const LISTED: usize = 100;
 /// Aimed at between two batches, in seconds.
 const BATCH_INTERVAL: u64 = 60;
 /// The part of the interval in which a pass ends, so that failures do not make it late.
@@ -135,12 +138,16 @@ async fn compare(importer: &BuildImporter, builds: &[StoredBuild], swept: &mut S
     for package in packages {
         by_build.entry(package.build).or_default().push(package);
     }
+    let lacking = lacking(importer, &ids, &by_build).await?;
     let (mut jobs, mut updates) = (Vec::new(), Vec::new());
     for (stored, found) in builds.iter().zip(found) {
         // Of a build that the hub does not know, or cannot state, nothing is concluded.
         let Ok(Some(found)) = found else { continue };
         let packages = by_build.remove(&stored.build.build).unwrap_or_default();
-        if differs(instance, stored, &found) || may_be_signed(stored, &packages, checked_at) {
+        if differs(instance, stored, &found)
+            || lacking.contains(&found.id)
+            || may_be_signed(stored, &packages, checked_at)
+        {
             jobs.push(job(instance, found.id, "sweep"));
         }
         if record(instance, &found) == stored.build {
@@ -155,6 +162,32 @@ async fn compare(importer: &BuildImporter, builds: &[StoredBuild], swept: &mut S
     importer.index.enqueue_missing(&jobs).await?;
     swept.enqueued = jobs.len() as u64;
     Ok(())
+}
+
+/// Returns the builds of which the index lacks a wanted RPM: RPMs can be imported into a build after it completed, which
+/// changes nothing of the build itself.
+async fn lacking(
+    importer: &BuildImporter,
+    builds: &[i64],
+    packages: &HashMap<i64, Vec<BuildPackage>>,
+) -> Result<HashSet<i64>, KojiError> {
+    let headers = importer.instance.headers;
+    let mut lacking = HashSet::new();
+    for builds in builds.chunks(LISTED) {
+        let rpms = importer.hub.build_rpms(builds).await?;
+        for (build, rpms) in builds.iter().zip(rpms) {
+            // A build whose RPMs the hub cannot list is as the index has it.
+            let Ok(rpms) = rpms else { continue };
+            let of_build = packages.get(build).into_iter().flatten();
+            let read = of_build.filter(|package| is_read(package.state, headers));
+            let read: HashSet<&str> = read.map(|package| package.nvra.as_str()).collect();
+            let mut wanted = rpms.iter().filter(|rpm| importer.is_wanted(rpm));
+            if wanted.any(|rpm| !read.contains(rpm.nevra.nvra().as_str())) {
+                lacking.insert(*build);
+            }
+        }
+    }
+    Ok(lacking)
 }
 
 /// True if a build has to be looked at by the importer.

@@ -233,6 +233,27 @@ async fn a_promoted_draft_is_found_at_the_place_of_the_build() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_rpm_that_comes_into_a_build_later_is_found() {
+    for mut tested in on_both().await {
+        tested.instance.skip_archs = Vec::new();
+        let build = tested.hub.add_build(&server(5));
+        let time = tested.hub.completion_time(build).unwrap();
+        // No look for signed copies.
+        tested.hub.set_completion_time(build, time - 60.0 * 86_400.0);
+        tested.hub.add_metadata_only(build, "server-described", "x86_64");
+        tested.hub.add_external(build, "server-elsewhere", "x86_64");
+        assert_eq!(tested.import(build).await, imported(3));
+        assert!(sweep_and_import(&tested).await.is_empty());
+        tested.hub.add_source_package(build);
+        tested.hub.forget();
+        assert_eq!(sweep_and_import(&tested).await, [build]);
+        assert!(tested.packages(build).await.contains_key("server-1.1-5.fc99.src"));
+        assert_eq!(tested.places(build).await.len(), 4);
+        assert!(sweep_and_import(&tested).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pass_of_the_sweep_sees_every_build_once() {
     for tested in on_both().await {
         let builds: Vec<i64> = tested.hub.add_generated_builds(120).collect();
