@@ -234,6 +234,7 @@ create table if not exists jobs (
     queued_at bigint not null comment 'when the waiting work was requested first',
     attempts int not null default 0 comment 'tries that failed since the last request',
     next_try_at bigint not null,
+    again_at bigint null comment 'the latest time that a request asked for: it is done then, also if it was done before',
     claimed_by varchar(255) null,
     claimed_until bigint null,
     last_error text null,
@@ -290,7 +291,7 @@ create table if not exists changes (
     comment = 'build-ids that the last transactions of each importer inserted';
 
 insert into _sqlx_migrations (version, description, success, checksum, execution_time)
-values (1, 'schema', true, x'bdaa12df14dfe03eac8500b5b9f66a474c4de236bbe84b53aabcecab4ee19f32eea8667e44144996e4cce3e375db08d8', 0)
+values (1, 'schema', true, x'ecc6523dc3f65430aaa5e6b8a988c3659793a261b5c71ac9858e7cda00a7f95024606e33534dfaa321d6d122ae070731', 0)
 on duplicate key update version = version;
 
 -- The tables of the original darkserver, as views

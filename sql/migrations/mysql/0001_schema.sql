@@ -216,6 +216,7 @@ create table if not exists jobs (
     queued_at bigint not null comment 'when the waiting work was requested first',
     attempts int not null default 0 comment 'tries that failed since the last request',
     next_try_at bigint not null,
+    again_at bigint null comment 'the latest time that a request asked for: it is done then, also if it was done before',
     claimed_by varchar(255) null,
     claimed_until bigint null,
     last_error text null,

@@ -200,6 +200,7 @@ create table jobs (
     queued_at integer not null, -- when the waiting work was requested first
     attempts integer not null default 0, -- tries that failed since the last request
     next_try_at integer not null,
+    again_at integer null, -- the latest time that a request asked for: it is done then, also if it was done before
     claimed_by text null,
     claimed_until integer null,
     last_error text null

@@ -39,7 +39,9 @@ pub(crate) trait Dialect {
     const UPDATE_BUILD: &'static str;
     /// Ends the INSERT of a build's tag: the latest times stay.
     const UPDATE_TAG: &'static str;
-    /// Ends the INSERT of jobs: each row that exists is requested once more.
+    /// Ends the INSERT of jobs: each row that exists is requested once more. A delayed request for work that is under
+    /// way does not make it due at its end, but at the time of the request. Without failures, `next_try_at` is the time
+    /// of a request.
     const REQUEST_AGAIN: &'static str;
     /// Ends the INSERT of jobs: each row that exists stays as it is.
     const LEAVE_JOB: &'static str;
@@ -103,7 +105,9 @@ impl Dialect for Sqlite {
         tagged_at = max(coalesce(tagged_at, excluded.tagged_at), coalesce(excluded.tagged_at, tagged_at)), \
         untagged_at = max(coalesce(untagged_at, excluded.untagged_at), coalesce(excluded.untagged_at, untagged_at))";
     const REQUEST_AGAIN: &'static str = " on conflict (`key`) do update set \
-        requests = requests + 1, payload = excluded.payload, next_try_at = min(next_try_at, excluded.next_try_at), \
+        requests = requests + (claimed_by is null or excluded.next_try_at <= excluded.queued_at), \
+        again_at = max(coalesce(again_at, 0), excluded.next_try_at, case attempts when 0 then next_try_at else 0 end), \
+        payload = excluded.payload, next_try_at = min(next_try_at, excluded.next_try_at), \
         attempts = 0, last_error = null";
     const LEAVE_JOB: &'static str = " on conflict (`key`) do nothing";
     const UPDATE_POISON: &'static str = " on conflict (digest) do update set \
@@ -164,7 +168,10 @@ impl Dialect for MySql {
         tagged_at = greatest(coalesce(tagged_at, values(tagged_at)), coalesce(values(tagged_at), tagged_at)), \
         untagged_at = greatest(coalesce(untagged_at, values(untagged_at)), coalesce(values(untagged_at), untagged_at))";
     const REQUEST_AGAIN: &'static str = " on duplicate key update \
-        requests = requests + 1, payload = values(payload), next_try_at = least(next_try_at, values(next_try_at)), \
+        requests = requests + (claimed_by is null or values(next_try_at) <= values(queued_at)), \
+        again_at = greatest(\
+            coalesce(again_at, 0), values(next_try_at), case attempts when 0 then next_try_at else 0 end), \
+        payload = values(payload), next_try_at = least(next_try_at, values(next_try_at)), \
         attempts = 0, last_error = null";
     const LEAVE_JOB: &'static str = " on duplicate key update id = id";
     const UPDATE_POISON: &'static str = " on duplicate key update \

@@ -49,8 +49,9 @@ impl JobRow {
 
 impl Index {
     /// Requests work, in one transaction. A job with the same key is requested once more: it gets this payload, is due
-    /// at the earlier of both times, and its failures are forgotten. If it is under way, it is done again. Of several
-    /// requests of one key in the list, the last counts.
+    /// at the earlier of both times, and its failures are forgotten. If it is under way, it is done again. It is done
+    /// at the latest time that was requested, too: a delay is the time until there is something to find. Of several
+    /// requests of one key in the list the last counts, and the last with a delay.
     ///
     /// # Errors
     /// If a value does not fit, or the database refuses. Then nothing is requested.
@@ -69,7 +70,8 @@ impl Index {
 
     async fn insert_jobs(&self, jobs: &[NewJob], if_exists: IfExists) -> Result<()> {
         jobs.iter().try_for_each(NewJob::check)?;
-        let by_key: BTreeMap<&str, &NewJob> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
+        let by_key = jobs.iter().map(|job| ((job.key.as_str(), !job.delay.is_zero()), job));
+        let by_key: BTreeMap<(&str, bool), &NewJob> = by_key.collect();
         if by_key.is_empty() {
             return Ok(());
         }
@@ -124,7 +126,12 @@ impl Index {
                 both!(Transaction, &mut transaction, |connection, Backend| {
                     let mut query = QueryBuilder::<Backend>::new("update jobs set claimed_by = ");
                     query.push_bind(holder).push(", claimed_until = ").push(Backend::NOW).push(" + ");
-                    query.push_bind(whole_seconds(ttl)).push(" where ");
+                    query.push_bind(whole_seconds(ttl));
+                    // This run is not before that time.
+                    query
+                        .push(", again_at = case when again_at > ")
+                        .push(Backend::NOW)
+                        .push(" then again_at end where ");
                     push_list(&mut query, "id", ids);
                     query.build().execute(&mut **connection).await?;
                 });
@@ -165,7 +172,7 @@ impl Index {
     }
 
     /// Removes jobs that are done, as far as they are one's own. Those that were requested again since they were
-    /// claimed are due at once instead.
+    /// claimed are due at once instead, or at the time of a delayed request.
     ///
     /// # Errors
     /// If the database refuses.
@@ -184,11 +191,12 @@ impl Index {
                 for ids in ids.chunks(MAX_LIST) {
                     both!(Transaction, &mut transaction, |connection, Backend| {
                         let mut query = QueryBuilder::<Backend>::new("delete from jobs where claimed_by = ");
-                        query.push_bind(holder).push(" and requests = ").push_bind(*requests).push(" and ");
+                        query.push_bind(holder).push(" and requests = ").push_bind(*requests);
+                        query.push(" and again_at is null and ");
                         push_list(&mut query, "id", ids);
                         query.build().execute(&mut **connection).await?;
                     });
-                    request_again(&mut transaction, holder, ids).await?;
+                    request_again(&mut transaction, holder, *requests, ids).await?;
                 }
             }
             transaction.commit().await
@@ -204,23 +212,25 @@ impl Index {
     /// If the database refuses.
     pub async fn retry_job(&self, holder: &str, job: &Job, pause: Duration, error: &str) -> Result<()> {
         let error = Some(poison::cut(error, MAX_ERROR)).filter(|error| !error.is_empty());
+        let pause = whole_seconds(pause);
         self.retry_transaction("giving back a job", || async {
             let mut transaction = self.begin().await?;
             both!(Transaction, &mut transaction, |connection, Backend| {
                 let mut query = QueryBuilder::<Backend>::new("update jobs set attempts = attempts + 1, last_error = ");
-                query.push_bind(error).push(", next_try_at = ").push(Backend::NOW).push(" + ");
-                query.push_bind(whole_seconds(pause)).push(", ").push(UNCLAIM).push(" where id = ").push_bind(job.id);
+                query.push_bind(error).push(", next_try_at = case when again_at < ").push(Backend::NOW).push(" + ");
+                query.push_bind(pause).push(" then again_at else ").push(Backend::NOW).push(" + ");
+                query.push_bind(pause).push(" end, ").push(UNCLAIM).push(" where id = ").push_bind(job.id);
                 query.push(" and claimed_by = ").push_bind(holder).push(" and requests = ").push_bind(job.requests);
                 query.build().execute(&mut **connection).await?;
             });
-            request_again(&mut transaction, holder, &[job.id]).await?;
+            request_again(&mut transaction, holder, job.requests, &[job.id]).await?;
             transaction.commit().await
         })
         .await
     }
 
     /// Moves one's own job to the table of what cannot be processed, in one transaction. One that was requested again
-    /// since it was claimed is due at once instead.
+    /// since it was claimed is due at once instead, or at the time of a delayed request.
     ///
     /// # Errors
     /// If the database refuses.
@@ -228,18 +238,20 @@ impl Index {
         self.retry_transaction("giving up a job", || async {
             let mut transaction = self.begin().await?;
             let removed = both!(Transaction, &mut transaction, |connection, Backend| {
-                sqlx::query::<Backend>("delete from jobs where id = ? and claimed_by = ? and requests = ?")
-                    .bind(job.id)
-                    .bind(holder)
-                    .bind(job.requests)
-                    .execute(&mut **connection)
-                    .await?
-                    .rows_affected()
+                sqlx::query::<Backend>(
+                    "delete from jobs where id = ? and claimed_by = ? and requests = ? and again_at is null",
+                )
+                .bind(job.id)
+                .bind(holder)
+                .bind(job.requests)
+                .execute(&mut **connection)
+                .await?
+                .rows_affected()
             });
             if removed > 0 {
                 poison::insert(&mut transaction, &format!("job {}", job.kind), &job.payload, reason).await?;
             } else {
-                request_again(&mut transaction, holder, &[job.id]).await?;
+                request_again(&mut transaction, holder, job.requests, &[job.id]).await?;
             }
             transaction.commit().await
         })
@@ -272,12 +284,14 @@ impl Index {
     }
 }
 
-/// Makes those of one's own jobs due at once that are still claimed: they were requested again. The waiting work is
-/// that of the later requests.
-async fn request_again(transaction: &mut Transaction, holder: &str, ids: &[i64]) -> sqlx::Result<()> {
+/// Makes those of one's own jobs due that are still claimed: they were requested again. Where `requests` is the number of
+/// all requests, only delayed ones came, and the job waits for their time. The waiting work is that of the later requests.
+async fn request_again(transaction: &mut Transaction, holder: &str, requests: i64, ids: &[i64]) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let mut query = QueryBuilder::<Backend>::new("update jobs set queued_at = ");
-        query.push(Backend::NOW).push(", next_try_at = ").push(Backend::NOW).push(", ").push(UNCLAIM);
+        query.push(Backend::NOW).push(", next_try_at = case when requests = ").push_bind(requests);
+        query.push(" then coalesce(again_at, ").push(Backend::NOW).push(") else ").push(Backend::NOW).push(" end, ");
+        query.push(UNCLAIM);
         query.push(" where claimed_by = ").push_bind(holder).push(" and ");
         push_list(&mut query, "id", ids);
         query.build().execute(&mut **connection).await?;

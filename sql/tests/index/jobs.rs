@@ -148,6 +148,61 @@ fn a_job_requested_during_the_work_is_done_again() {
         let again = claim(&index, "two").await;
         assert_eq!((again[0].requests, again[0].attempts, again[0].payload.as_str()), (6, 0, "payload of a"));
         index.finish_jobs("two", &again).await.unwrap();
+        // Some of the requests were delayed.
+        assert_eq!(index.status().await.unwrap().jobs[0].waiting, 1);
+        fresh.execute("update jobs set next_try_at = next_try_at - 60, again_at = again_at - 60").await;
+        index.finish_jobs("two", &claim(&index, "two").await).await.unwrap();
+        assert!(rows(&fresh).await.is_empty());
+    });
+}
+
+#[test]
+fn a_delayed_request_is_served_at_its_time_also_if_the_work_is_due_or_under_way() {
+    on_both(async |fresh: Fresh| {
+        let index = fresh.index().await;
+        let delayed = |key: &str| NewJob { delay: MINUTE, ..job(key) };
+        // As time goes by.
+        let a_minute_later = async || {
+            fresh.execute("update jobs set next_try_at = next_try_at - 60, again_at = again_at - 60").await;
+        };
+        let claim_keys = async || {
+            let jobs = claim(&index, "one").await;
+            let keys: BTreeSet<String> = jobs.iter().map(|job| job.key.clone()).collect();
+            (jobs, keys.into_iter().collect::<Vec<_>>())
+        };
+        index.enqueue(&[job("running"), delayed("waiting")]).await.unwrap();
+        let (running, claimed) = claim_keys().await;
+        assert_eq!(claimed, ["running"]);
+        index.enqueue(&[job("due"), delayed("list"), job("list")]).await.unwrap();
+        index.enqueue(&[delayed("running"), delayed("due"), job("waiting")]).await.unwrap();
+        index.finish_jobs("one", &running).await.unwrap();
+        // Now, and again at the time of the delayed request.
+        let (jobs, claimed) = claim_keys().await;
+        assert_eq!(claimed, ["due", "list", "waiting"]);
+        index.finish_jobs("one", &jobs).await.unwrap();
+        assert_eq!(index.status().await.unwrap().jobs[0].waiting, 4);
+        assert_eq!(claim_keys().await.1.len(), 0);
+        a_minute_later().await;
+        let (jobs, claimed) = claim_keys().await;
+        assert_eq!(claimed, ["due", "list", "running", "waiting"]);
+        index.finish_jobs("one", &jobs).await.unwrap();
+        assert!(rows(&fresh).await.is_empty());
+
+        // The same after failures: neither a longer pause nor the last failure counts.
+        index.enqueue(&[job("failed")]).await.unwrap();
+        let (jobs, _) = claim_keys().await;
+        index.enqueue(&[delayed("failed")]).await.unwrap();
+        index.retry_job("one", &jobs[0], Duration::from_secs(3600), "refused").await.unwrap();
+        assert_eq!(claim_keys().await.1.len(), 0);
+        a_minute_later().await;
+        let (jobs, _) = claim_keys().await;
+        index.enqueue(&[delayed("failed")]).await.unwrap();
+        index.poison_job("one", &jobs[0], "refused").await.unwrap();
+        assert_eq!((claim_keys().await.1.len(), index.workload().await.unwrap().poison), (0, 0));
+        a_minute_later().await;
+        let (jobs, _) = claim_keys().await;
+        index.poison_job("one", &jobs[0], "refused").await.unwrap();
+        assert_eq!(index.workload().await.unwrap().poison, 1);
         assert!(rows(&fresh).await.is_empty());
     });
 }
@@ -194,7 +249,7 @@ fn work_that_waits_or_runs_is_not_requested_again_if_only_missing_work_is() {
         index.finish_jobs("one", &jobs[1..]).await.unwrap();
         index.enqueue_missing(&[other("failed"), other("running"), other("new")]).await.unwrap();
         let claimed = claim(&index, "two").await;
-        assert_eq!(keys(&claimed), ["running", "new"]);
+        assert_eq!(keys(&claimed), ["new", "running"]);
         assert!(claimed.iter().all(|job| job.payload == "other" && job.requests == 1), "{claimed:?}");
     });
 }

@@ -1,6 +1,6 @@
 //! Signed copies of packages, which a Koji can have beside the unsigned ones and can drop at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -24,13 +24,17 @@ pub(super) struct SignedCopies {
 
 impl BuildImporter {
     /// Looks for signed copies of a build that the index does not have. Koji writes and drops those of one key
-    /// together: if the first one is missing, the others are not looked for.
+    /// together: if the first one is missing, the others are not looked for, unless the index has some. Then an earlier
+    /// look came while Koji wrote them.
     pub(super) async fn look_for_signed(&self, build: &HubBuild, wanted: &[Wanted]) -> SignedCopies {
         let mut by_key: BTreeMap<&str, Vec<SignedCopy>> = BTreeMap::new();
+        let mut begun: BTreeSet<&str> = BTreeSet::new();
         for wanted in wanted.iter().filter(|wanted| wanted.is_known) {
             for key in &wanted.keys {
                 let Some(path) = paths::signed(build, &wanted.rpm, key) else { continue };
-                if !wanted.copies.contains(&path) {
+                if wanted.copies.contains(&path) {
+                    begun.insert(key);
+                } else {
                     by_key.entry(key).or_default().push(SignedCopy {
                         nvra: wanted.rpm.nevra.nvra(),
                         path,
@@ -42,11 +46,11 @@ impl BuildImporter {
             }
         }
         let mut found = SignedCopies::default();
-        for copies in by_key.into_values() {
+        for (key, copies) in by_key {
             let mut copies = copies.into_iter();
             let Some(first) = copies.next() else { continue };
             let is_there = found.add(self.look_at(first).await);
-            if is_there {
+            if is_there || begun.contains(key) {
                 let mut looks = stream::iter(copies).map(|copy| self.look_at(copy)).buffer_unordered(MAX_PER_HOST);
                 while let Some(looked) = looks.next().await {
                     found.add(looked);

@@ -1,12 +1,11 @@
 //! A batch of messages goes into the index. Afterwards, and only then, its messages are acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use sql::{Index, NewJob};
+use sql::Index;
 
 use super::reading::{Reading, Tag};
-use crate::jobs::Work;
 
 /// A message that was received and read.
 pub(super) struct Message {
@@ -30,10 +29,9 @@ pub(super) async fn settle(index: &Index, source: &str, messages: &[Message]) ->
     };
     let tags: Vec<&Tag> = wanted().flat_map(|wanted| &wanted.tags).collect();
     let unknown = unknown_builds(index, &tags).await?;
-    let mut jobs = Jobs::default();
-    wanted().flat_map(|wanted| &wanted.jobs).for_each(|(work, delay)| jobs.add(work, *delay));
-    unknown.into_iter().for_each(|tag| jobs.add(&tag.job, Duration::ZERO));
-    index.enqueue(&jobs.0.into_values().collect::<Vec<_>>()).await?;
+    let of_messages = wanted().flat_map(|wanted| &wanted.jobs).map(|(work, delay)| work.job(*delay));
+    let of_tags = unknown.into_iter().map(|tag| tag.job.job(Duration::ZERO));
+    index.enqueue(&of_messages.chain(of_tags).collect::<Vec<_>>()).await?;
     for Tag { instance, build, tag, change, at, .. } in tags {
         index.record_tag(instance, *build, tag, *change, *at).await?;
     }
@@ -43,20 +41,6 @@ pub(super) async fn settle(index: &Index, source: &str, messages: &[Message]) ->
         }
     }
     Ok(())
-}
-
-/// Jobs by their keys.
-#[derive(Default)]
-struct Jobs(BTreeMap<String, NewJob>);
-
-impl Jobs {
-    /// Adds a job. Of two with the same key the later one stays, and the shorter delay.
-    fn add(&mut self, work: &Work, delay: Duration) {
-        let key = work.key();
-        let delay = self.0.get(&key).map_or(delay, |former| former.delay.min(delay));
-        let job = NewJob { kind: work.kind(), key: key.clone(), payload: work.payload(), delay };
-        self.0.insert(key, job);
-    }
 }
 
 /// Returns the tags of builds that the index does not know.
@@ -79,7 +63,7 @@ mod tests {
 
     use super::*;
     use crate::feeders::messages::reading::Wanted;
-    use crate::jobs::{BuildName, BuildWork};
+    use crate::jobs::{BuildName, BuildWork, Work};
 
     async fn empty_index() -> (tempfile::TempDir, Index) {
         let directory = tempfile::tempdir().unwrap();

@@ -48,6 +48,39 @@ async fn signed_copies_are_places_until_koji_drops_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn copies_that_koji_had_not_written_yet_are_found_later() {
+    for tested in on_both().await {
+        let build = tested.hub.add_build(&server(5));
+        tested.import(build).await;
+        let key = tested.hub.sign(build, &SigningKey::make());
+        let directory = tested.hub.build_directory(build);
+        let signed_path = |path: &String| path.replacen(&directory, &format!("{directory}/data/signed/{key}"), 1);
+        let signed: Vec<String> = tested.hub.paths(build).iter().map(signed_path).collect();
+        let file = |path: &str| tested.hub.directory().join(path);
+        let hidden = |path: &str| file(&format!("{path}.hidden"));
+        signed.iter().for_each(|path| std::fs::rename(file(path), hidden(path)).unwrap());
+        let show = |path: &str| std::fs::rename(hidden(path), file(path)).unwrap();
+        let looks = || -> Vec<String> {
+            let sent = tested.hub.files.sent_for("data/signed");
+            sent.into_iter().map(|sent| sent.path.trim_start_matches('/').to_owned()).collect()
+        };
+        // None: one look. One, while Koji writes the others: a look at each.
+        tested.hub.forget();
+        tested.import(build).await;
+        let first = looks();
+        assert!(first.len() == 1 && signed.contains(&first[0]), "{first:?} of {signed:?}");
+        show(&first[0]);
+        tested.import(build).await;
+        assert_eq!(tested.places(build).await.len(), 4);
+        // Another one is there, and not the first of those that are missing.
+        let last = looks().pop().unwrap();
+        show(&last);
+        tested.import(build).await;
+        assert!(tested.places(build).await.contains(&last), "{last}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_without_a_message_lies_between_two_checks() {
     for tested in on_both().await {
         let build = tested.hub.add_build(&server(5));
