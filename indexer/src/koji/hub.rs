@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::build::{BuildQuery, BuildRef, HubBuild, HubHeader, HubRpm};
-use super::fault::{Fault, HubError};
+use super::fault::{Fault, HubError, HubErrorKind};
 use super::members::{HEADER_TAGS, elements, read_build, read_header, read_keys, read_rpm, state_code};
 use super::xmlrpc::{AnswerError, Call, int, read_answer, read_results};
 use crate::fetch::network::Network;
@@ -53,6 +53,14 @@ struct HubState {
     failures: AtomicU64,
 }
 
+/// A page of builds, in the order of the query.
+#[derive(Debug, Default)]
+pub(crate) struct BuildList {
+    pub(crate) builds: Vec<HubBuild>,
+    /// Number of elements that cannot be read.
+    pub(crate) skipped: usize,
+}
+
 /// Why one attempt of a request failed.
 struct Failure {
     error: HubError,
@@ -60,8 +68,9 @@ struct Failure {
     may_pass: bool,
     /// The pause that the hub asked for.
     retry_after: Option<Duration>,
-    /// True if the answer is too large: fewer calls at once may help.
-    is_too_large: bool,
+    /// True if one of the calls may be the cause: the answer is too large, or cannot be read. Fewer calls at once may
+    /// help.
+    is_of_calls: bool,
 }
 
 impl Failure {
@@ -70,11 +79,11 @@ impl Failure {
     }
 
     fn lasting(error: HubError) -> Self {
-        Self { error, may_pass: false, retry_after: None, is_too_large: false }
+        Self { error, may_pass: false, retry_after: None, is_of_calls: false }
     }
 
-    fn too_large(text: impl Into<String>) -> Self {
-        Self { is_too_large: true, ..Self::lasting(HubError::wrong(text)) }
+    fn of_calls(text: impl Into<String>) -> Self {
+        Self { is_of_calls: true, ..Self::lasting(HubError::wrong(text)) }
     }
 }
 
@@ -129,15 +138,54 @@ impl Hub {
         self.ask_each(refs.iter().map(call).collect(), MAX_CALLS, |_, value| read_build(value)).await
     }
 
-    /// Lists builds (`listBuilds`).
+    /// Lists builds (`listBuilds`). What cannot be read is left out and counted.
     ///
     /// # Errors
-    /// No answer of a hub came, it is a fault, or not a list of builds.
-    pub(crate) async fn list_builds(&self, query: &BuildQuery) -> Result<Vec<HubBuild>, HubError> {
+    /// No answer of a hub came, it is a fault, or not a list.
+    pub(crate) async fn list_builds(&self, query: &BuildQuery) -> Result<BuildList, HubError> {
+        let mut list = BuildList::default();
+        let mut parts = VecDeque::from([(query.offset, query.limit)]);
+        while let Some((offset, limit)) = parts.pop_front() {
+            let failure = match self.list_part(query, offset, limit).await {
+                Ok(values) => {
+                    for value in &values {
+                        match read_build(value) {
+                            Ok(Some(build)) => list.builds.push(build),
+                            Ok(None) => self.skip(&mut list, "build: expected a struct, found nil"),
+                            Err(text) => self.skip(&mut list, &text),
+                        }
+                    }
+                    if values.len() < limit {
+                        break;
+                    }
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            if failure.is_of_calls && limit > 1 {
+                let half = limit / 2;
+                parts.push_front((offset + half, limit - half));
+                parts.push_front((offset, half));
+            } else if failure.is_of_calls && self.answers().await {
+                self.skip(&mut list, &failure.error.text);
+            } else {
+                return Err(failure.error);
+            }
+        }
+        Ok(list)
+    }
+
+    fn skip(&self, list: &mut BuildList, found: &str) {
+        tracing::warn!(hub = self.0.shown, found, "a listed build is left out");
+        list.skipped += 1;
+    }
+
+    /// Returns the elements of a part of a list of builds.
+    async fn list_part(&self, query: &BuildQuery, offset: usize, limit: usize) -> Result<Vec<Value>, Failure> {
         let options = [
             ("order", Value::String(query.order.as_str().to_owned())),
-            ("limit", int(i64::try_from(query.limit).unwrap_or(i64::MAX))),
-            ("offset", int(i64::try_from(query.offset).unwrap_or(i64::MAX))),
+            ("limit", int(i64::try_from(limit).unwrap_or(i64::MAX))),
+            ("offset", int(i64::try_from(offset).unwrap_or(i64::MAX))),
         ];
         let options = options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let mut call = Call::new("listBuilds", [])
@@ -149,13 +197,21 @@ impl Hub {
                 call = call.keyword(name, Value::Double(time));
             }
         }
-        let value = self.call(&call).await.map_err(|failure| failure.error)?;
-        let builds = elements("builds", &value).and_then(|builds| {
-            let build =
-                |value: &Value| read_build(value)?.ok_or_else(|| "build: expected a struct, found nil".to_owned());
-            builds.iter().map(build).collect()
-        });
-        builds.map_err(|text: String| HubError::wrong(text).at(&self.0.shown))
+        match self.call(&call).await? {
+            Value::Array(values) => Ok(values),
+            other => {
+                let text = elements("builds", &other).err().unwrap_or_default();
+                Err(Failure::lasting(HubError::wrong(text).at(&self.0.shown)))
+            }
+        }
+    }
+
+    /// True if the hub answers a call that concerns no build.
+    async fn answers(&self) -> bool {
+        match self.call(&Call::new("getAPIVersion", [])).await {
+            Ok(_) => true,
+            Err(failure) => failure.error.kind == HubErrorKind::Fault,
+        }
     }
 
     /// Asks for the RPMs of builds (`listBuildRPMs`). A result that is no list of RPMs is a fault.
@@ -191,7 +247,8 @@ impl Hub {
         self.ask_each(rpms.iter().map(call).collect(), MAX_CALLS, |_, value| read_header(value)).await
     }
 
-    /// Makes calls, at most `max_calls` in one request and fewer where the answer would be too large. `read` reads the
+    /// Makes calls, at most `max_calls` in one request and fewer where the answer would be too large, or cannot be
+    /// read. One call whose answer is so all by itself has a fault, if the hub answers otherwise. `read` reads the
     /// result of the call with this number.
     async fn ask_each<T>(
         &self,
@@ -213,8 +270,15 @@ impl Hub {
                 }
                 Err(failure) => failure,
             };
-            if !failure.is_too_large || part.len() < 2 {
+            if !failure.is_of_calls {
                 return Err(failure.error);
+            }
+            if part.len() < 2 {
+                if !self.answers().await {
+                    return Err(failure.error);
+                }
+                answered.push(Err(Fault::wrong_result(failure.error)));
+                continue;
             }
             let middle = part.start + part.len() / 2;
             parts.push_front(middle..part.end);
@@ -241,7 +305,7 @@ impl Hub {
             let body = call.to_xml().map_err(|text| Failure::lasting(HubError::wrong(text)))?;
             if body.len() > MAX_REQUEST_BYTES {
                 let found = body.len();
-                return Err(Failure::too_large(format!(
+                return Err(Failure::of_calls(format!(
                     "expected a request of {MAX_REQUEST_BYTES} bytes, found {found}"
                 )));
             }
@@ -313,7 +377,7 @@ impl HubState {
             };
             meter.count_bytes(chunk.len());
             if received + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(Failure::too_large(format!("expected at most {MAX_ANSWER_BYTES} bytes, found more")));
+                return Err(Failure::of_calls(format!("expected at most {MAX_ANSWER_BYTES} bytes, found more")));
             }
             answer.extend_from_slice(&chunk);
         }
@@ -326,8 +390,7 @@ impl HubState {
                 let may_pass = fault.may_pass();
                 Err(Failure { may_pass, ..Failure::lasting(fault.into()) })
             }
-            Ok(Err(AnswerError::Wrong(text))) => Err(Failure::lasting(HubError::wrong(text))),
-            Ok(Err(AnswerError::TooLarge(text))) => Err(Failure::too_large(text)),
+            Ok(Err(AnswerError::Wrong(text) | AnswerError::TooLarge(text))) => Err(Failure::of_calls(text)),
             Err(error) => Err(Failure::passing(format!("reading of the answer failed: {error}"))),
         }
     }

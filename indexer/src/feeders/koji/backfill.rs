@@ -130,8 +130,8 @@ impl Walk {
         let mut offset = 0;
         while offset < MAX_OFFSET && !self.is_complete {
             let page = importer.hub.list_builds(&self.query(offset)).await?;
-            let is_last = page.len() < PAGE;
-            let page: Vec<HubBuild> = page.into_iter().filter(|build| self.is_ahead(build)).collect();
+            let is_last = page.builds.len() + page.skipped < PAGE;
+            let page: Vec<HubBuild> = page.builds.into_iter().filter(|build| self.is_ahead(build)).collect();
             if is_last {
                 self.is_complete = true;
             }

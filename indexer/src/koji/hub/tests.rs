@@ -131,19 +131,19 @@ async fn lists_are_paged_in_the_order_of_completion() {
     let hub = client(&koji.url());
     let mut listed = Vec::new();
     for offset in [0, 3, 6, 9] {
-        listed.extend(hub.list_builds(&query(3, offset)).await.unwrap().into_iter().map(|build| build.id));
+        listed.extend(hub.list_builds(&query(3, offset)).await.unwrap().builds.into_iter().map(|build| build.id));
     }
     assert_eq!(listed, ids);
     let newest = BuildQuery { order: BuildOrder::NewestFirst, ..query(2, 0) };
-    let newest: Vec<i64> = hub.list_builds(&newest).await.unwrap().into_iter().map(|build| build.id).collect();
+    let newest: Vec<i64> = hub.list_builds(&newest).await.unwrap().builds.into_iter().map(|build| build.id).collect();
     assert_eq!(newest, [ids[6], ids[5]]);
     let (complete_after, complete_before) = (koji.completion_time(ids[1]), koji.completion_time(ids[4]));
     let between = BuildQuery { complete_after, complete_before, ..query(100, 0) };
-    let between: Vec<i64> = hub.list_builds(&between).await.unwrap().into_iter().map(|build| build.id).collect();
+    let between: Vec<i64> = hub.list_builds(&between).await.unwrap().builds.into_iter().map(|build| build.id).collect();
     assert_eq!(between, ids[2..4]);
     koji.set_state(ids[0], 3);
     let failed = BuildQuery { state: BuildState::Failed, ..query(100, 0) };
-    assert_eq!(hub.list_builds(&failed).await.unwrap()[0].id, ids[0]);
+    assert_eq!(hub.list_builds(&failed).await.unwrap().builds[0].id, ids[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,11 +220,15 @@ async fn answers_of_no_hub_are_told_once() {
         (Trouble::Fewer, "expected the results of 1 calls, found 0"),
     ] {
         let before = hub.calls();
-        koji.set_trouble_times(trouble, 1);
+        koji.set_trouble(Some(trouble));
         let error = hub.builds(&[BuildRef::Id(id)]).await.unwrap_err();
-        assert_eq!((error.kind, hub.calls() - before), (HubErrorKind::Wrong, 1), "{error}");
+        // An answer that is no XML may be that of this build alone: another call is made.
+        let is_unreadable = expected.contains("XML-RPC") || expected.contains("</methodResponse>");
+        let calls = 1 + u64::from(is_unreadable);
+        assert_eq!((error.kind, hub.calls() - before), (HubErrorKind::Wrong, calls), "{error}");
         assert_eq!(error.text, format!("{}: {expected}", koji.url()));
     }
+    koji.set_trouble(None);
     koji.set_trouble_times(Trouble::Garbage(answer("<value><struct></struct></value>")), 1);
     let error = hub.list_builds(&query(1, 0)).await.unwrap_err();
     assert_eq!(error.text, format!("{}: builds: expected an array, found a struct", koji.url()));
@@ -238,11 +242,63 @@ async fn answers_of_no_hub_are_told_once() {
     assert_eq!(found[1], Err(Fault { code: 0, text: "build: expected a struct, found an int".into() }));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_build_that_cannot_be_read_does_not_hinder_others() {
+    let array = |values: &str| format!("<value><array><data>{values}</data></array></value>");
+    let build = |id: usize| {
+        let member = |name: &str, value: &str| format!("<member><name>{name}</name><value>{value}</value></member>");
+        let numbers = [("build_id", id), ("state", 1)].map(|(name, of)| member(name, &format!("<int>{of}</int>")));
+        let texts = ["name", "version", "release"].map(|name| member(name, "<string>1</string>"));
+        match id {
+            4 => "<value><int>4</int></value>".to_owned(),
+            _ => format!("<value><struct>{}{}</struct></value>", numbers.concat(), texts.concat()),
+        }
+    };
+    // Answers about the build with the number 7 are not UTF-8. A list has the builds 0 to 8, and 4 is none.
+    let server = FakeServer::start(move |head, stream| {
+        let body = read_body(head, stream);
+        let number = |name: &str| -> usize {
+            let value = body.split(&format!("<name>{name}</name>")).nth(1).unwrap_or_default();
+            let texts = value.split(['<', '>']);
+            texts.into_iter().find_map(|text| text.parse().ok()).unwrap()
+        };
+        let (value, is_broken) = if body.contains("getAPIVersion") {
+            ("<value><int>1</int></value>".to_owned(), false)
+        } else if body.contains("listBuilds") {
+            let (first, end) = (number("offset"), number("offset") + number("limit"));
+            (array(&(first..end.min(9)).map(build).collect::<String>()), (first..end).contains(&7))
+        } else {
+            let nil = array("<value><nil/></value>");
+            (array(&nil.repeat(body.matches("getBuild").count())), body.contains(">7</"))
+        };
+        let answer = format!("<methodResponse><params><param>{value}</param></params></methodResponse>");
+        let mut answer = answer.into_bytes();
+        if is_broken {
+            let middle = answer.len() / 2;
+            answer[middle] = 0xff;
+        }
+        respond(stream, "200 OK", "Content-Type: text/xml\r\n", &answer);
+    });
+    let hub = client(&server.url());
+    let refs: Vec<BuildRef> = (0..50).map(BuildRef::Id).collect();
+    for (id, found) in hub.builds(&refs).await.unwrap().into_iter().enumerate() {
+        match id {
+            7 => assert_eq!(found.unwrap_err().code, Fault::WRONG_RESULT),
+            _ => assert_eq!(found, Ok(None), "{id}"),
+        }
+    }
+    assert!(hub.calls() < 20, "{}", hub.calls());
+    let list = hub.list_builds(&query(100, 0)).await.unwrap();
+    let ids: Vec<i64> = list.builds.iter().map(|build| build.id).collect();
+    assert_eq!((ids, list.skipped), (vec![0, 1, 2, 3, 5, 6, 8], 2));
+}
+
 /// Reads the body of a request: without it, the end of a connection would be a reset.
-fn read_body(head: &str, stream: &mut TcpStream) {
+fn read_body(head: &str, stream: &mut TcpStream) -> String {
     let length = |line: &str| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok();
     let mut body = vec![0; head.lines().find_map(length).unwrap_or_default()];
     stream.read_exact(&mut body).unwrap();
+    String::from_utf8_lossy(&body).into_owned()
 }
 
 fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) {
@@ -276,8 +332,8 @@ async fn compressed_answers_are_read_and_large_ones_refused() {
     let refs: Vec<BuildRef> = (0..4).map(BuildRef::Id).collect();
     let error = hub.builds(&refs).await.unwrap_err();
     assert!(error.text.ends_with(&format!("expected at most {MAX_ANSWER_BYTES} bytes, found more")), "{error}");
-    // Four calls at once, two, one: then fewer do not help.
-    assert_eq!(hub.calls(), 3);
+    // Four calls at once, two, one, and another one: then fewer do not help.
+    assert_eq!(hub.calls(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
