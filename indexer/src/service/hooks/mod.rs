@@ -42,6 +42,7 @@ use self::requests::{ARCHIVE_BODY, ArchiveRequest, KOJI_BODY, KojiRequest};
 use self::tokens::{Access, Tokens};
 use self::upload::Uploads;
 pub(crate) use self::upload::file_digest;
+pub(super) use self::upload::recover as recover_uploads;
 use super::Service;
 use super::http::LINGER_TIMEOUT;
 use crate::jobs::Work;
@@ -67,7 +68,7 @@ impl Hooks {
     pub(crate) fn new(service: &Arc<Service>) -> web::Data<Self> {
         let table = &service.settings.hooks;
         let (tokens, rates) = (Tokens::new(table.token_file.clone()), Rates::new(table));
-        web::Data::new(Self { service: Arc::clone(service), tokens, rates, uploads: Uploads::new(service) })
+        web::Data::new(Self { service: Arc::clone(service), tokens, rates, uploads: Uploads::new() })
     }
 
     /// Checks the token and the rate of a request.

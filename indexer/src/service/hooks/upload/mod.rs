@@ -38,6 +38,10 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const SLOW_TIMEOUT: Duration = Duration::from_secs(60);
 /// Minimum rate in bytes per second.
 const MIN_RATE: u64 = 10 << 10;
+/// Time until a store is looked at again whose uploads of earlier processes could not be looked after. It doubles.
+const MIN_RECOVERY_PAUSE: Duration = Duration::from_secs(2);
+/// Maximum time until then.
+const MAX_RECOVERY_PAUSE: Duration = Duration::from_secs(60);
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 1 << 20;
 /// Media types of packages.
@@ -55,10 +59,7 @@ pub(super) struct Uploads {
 }
 
 impl Uploads {
-    /// Returns the uploads of a service. What earlier processes left in its stores is removed and imported meanwhile.
-    pub(super) fn new(service: &Arc<Service>) -> Self {
-        let recovery = recover(Arc::clone(service));
-        service.spawn_shared(recovery);
+    pub(super) fn new() -> Self {
         Self { permits: Semaphore::new(MAX_UPLOADS) }
     }
 }
@@ -300,12 +301,28 @@ fn find_target(stores: Vec<Store>, store: &str, name: String) -> Result<Target, 
 }
 
 /// Removes temporary files that ended processes left in the stores, and requests imports of packages that got their
-/// name without getting into the index.
-async fn recover(service: Arc<Service>) {
-    for name in &service.settings.hooks.upload_stores {
-        if let Err(error) = recover_store(&service, name).await {
-            tracing::warn!(store = name, error = format!("{error:#}"), "uploads to a store cannot be looked after");
+/// name without getting into the index. A store that cannot be read is tried again until it could be, or the service
+/// stops.
+pub(crate) async fn recover(service: Arc<Service>) {
+    let mut left: Vec<(&String, String)> =
+        service.settings.hooks.upload_stores.iter().map(|name| (name, String::new())).collect();
+    let mut pause = MIN_RECOVERY_PAUSE;
+    loop {
+        let mut failed = Vec::new();
+        for (name, logged) in left {
+            if let Err(error) = recover_store(&service, name).await {
+                let error = format!("{error:#}");
+                if error != logged {
+                    tracing::warn!(store = name, error, "uploads to a store cannot be looked after; trying again");
+                }
+                failed.push((name, error));
+            }
         }
+        left = failed;
+        if left.is_empty() || service.stop.wait_for(pause).await {
+            return;
+        }
+        pause = (2 * pause).min(MAX_RECOVERY_PAUSE);
     }
 }
 
