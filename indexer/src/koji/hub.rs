@@ -16,7 +16,7 @@ use http_client::{Client, is_html, is_permanent, reason, refused_redirect, witho
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::build::{BuildQuery, BuildRef, HubBuild, HubHeader, HubRpm};
@@ -35,6 +35,11 @@ const MAX_REQUEST_BYTES: usize = 3 << 20;
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Maximum number of times that a request is sent again after a failure that may pass.
 const MAX_RETRIES: usize = 3;
+
+/// Maximum time of a call with all its retries, in which requests were under way: none is begun that could take longer.
+const MAX_CALL_TIME: Duration = Duration::from_secs(180);
+/// Minimum rate of answers in bytes per second.
+const MIN_RATE: u64 = 100 << 10;
 
 /// Asks one hub. Clones share everything.
 #[derive(Clone)]
@@ -310,9 +315,15 @@ impl Hub {
                 )));
             }
             let body = bytes::Bytes::from(body);
-            (|| self.0.attempt(body.clone()))
+            let spent = AtomicU64::new(0);
+            (|| self.0.attempt(body.clone(), &spent))
                 .retry(pauses)
-                .when(|failure: &Failure| failure.may_pass && !self.0.network.stop.is_set())
+                .when(|failure: &Failure| {
+                    let spent = Duration::from_millis(spent.load(Ordering::Relaxed));
+                    failure.may_pass
+                        && !self.0.network.stop.is_set()
+                        && spent.saturating_add(limits.down_timeout) <= MAX_CALL_TIME
+                })
                 .adjust(|failure, pause| {
                     let asked = failure.retry_after.unwrap_or_default().min(limits.max_pause);
                     pause.map(|pause| pause.max(asked))
@@ -331,9 +342,14 @@ impl Hub {
 }
 
 impl HubState {
-    /// Sends a request once.
-    async fn attempt(&self, body: bytes::Bytes) -> Result<Value, Failure> {
+    /// Sends a request once, and adds to `spent` the milliseconds that it took since it had its turn.
+    async fn attempt(&self, body: bytes::Bytes, spent: &AtomicU64) -> Result<Value, Failure> {
+        let turn = self.turn.lock().await;
+        let permit = self.network.acquire(&self.host).await;
+        let began = Instant::now();
         let result = self.send(body).await;
+        spent.fetch_add(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        drop((permit, turn));
         if result.is_err() {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -341,8 +357,6 @@ impl HubState {
     }
 
     async fn send(&self, body: bytes::Bytes) -> Result<Value, Failure> {
-        let _turn = self.turn.lock().await;
-        let _permit = self.network.acquire(&self.host).await;
         let meter = self.network.meter();
         let answer_timeout = self.network.limits.down_timeout;
         let request = self.client.post(self.url.clone(), body).header(CONTENT_TYPE, "text/xml");
@@ -361,8 +375,13 @@ impl HubState {
         check(&response)?;
         let mut answer = Vec::new();
         let stall_timeout = self.network.limits.stall_timeout;
+        let began = Instant::now();
         loop {
             let received = answer.len();
+            if began.elapsed() > answer_timeout.saturating_add(Duration::from_secs(received as u64 / MIN_RATE)) {
+                let text = format!("expected {MIN_RATE} bytes per second, found {received} in {:.0?}", began.elapsed());
+                return Err(Failure::passing(text));
+            }
             let chunk = match timeout(stall_timeout, response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
                 Ok(Ok(None)) => break,

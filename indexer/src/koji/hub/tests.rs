@@ -337,6 +337,31 @@ async fn compressed_answers_are_read_and_large_ones_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_trickles_holds_the_turn_for_a_bounded_time() {
+    let server = FakeServer::start(|head, stream| {
+        read_body(head, stream);
+        let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 1000\r\n\r\n";
+        let mut sent = stream.write_all(answer.as_bytes());
+        for _ in 0..200 {
+            // Well within the time between two parts.
+            std::thread::sleep(Duration::from_millis(100));
+            sent = sent.and_then(|()| stream.write_all(b" "));
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    let hub = client(&format!("http://127.0.0.1:{}/", server.port));
+    let began = Instant::now();
+    let error = hub.builds(&[BuildRef::Id(1)]).await.unwrap_err();
+    assert_eq!(error.kind, HubErrorKind::Unreachable);
+    assert!(error.to_string().contains("bytes per second"), "{error}");
+    let tries = 1 + MAX_RETRIES as u32;
+    assert!(began.elapsed() < Duration::from_secs(3) * tries, "{:?}", began.elapsed());
+    assert_eq!(hub.calls(), u64::from(tries));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_redirects_is_wrong_and_its_secrets_stay() {
     let target = FakeServer::start(|_, _| {});
     let location = format!("Location: {}/x\r\n", target.url());
