@@ -87,6 +87,8 @@ pub(crate) enum BuildOrder {
     OldestFirst,
     /// By time of completion, the newest first. Builds of one time have the highest number first.
     NewestFirst,
+    /// By number, the highest first: whatever time of completion they have.
+    HighestFirst,
 }
 
 impl BuildOrder {
@@ -95,6 +97,7 @@ impl BuildOrder {
         match self {
             Self::OldestFirst => "completion_time,build_id",
             Self::NewestFirst => "-completion_time,-build_id",
+            Self::HighestFirst => "-build_id",
         }
     }
 }

@@ -198,7 +198,7 @@ fn differs(instance: &str, stored: &StoredBuild, found: &HubBuild) -> bool {
 
 /// True of a build that completed lately and has no signed copy: Koji writes them after the message of the signature.
 fn may_be_signed(stored: &StoredBuild, packages: &[BuildPackage], now: i64) -> bool {
-    let is_late = stored.build.completed_at.is_some_and(|at| now - at < SIGNED_LATELY);
+    let is_late = stored.build.completed_at.is_some_and(|at| now.saturating_sub(at) < SIGNED_LATELY);
     is_late
         && !packages.is_empty()
         && packages.iter().flat_map(|package| &package.places).all(|place| place.signing_key.is_none())

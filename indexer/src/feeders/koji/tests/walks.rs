@@ -26,7 +26,7 @@ async fn what_the_index_lacks_becomes_a_job() {
         tested.import(known).await;
         let importer = tested.importer().await;
         let found = reconcile::run(&importer).await.unwrap();
-        assert_eq!(found, Reconciled { listed: 2, enqueued: 1 });
+        assert_eq!(found, Reconciled { listed: 2, enqueued: 1, unlisted: 0 });
         assert_eq!(tested.take_jobs().await, [lost]);
         let cursor = tested.index.cursor("koji completed primary").await.unwrap().unwrap();
         assert!(cursor.value.ends_with(&format!(" {lost}")), "{}", cursor.value);
@@ -89,16 +89,42 @@ async fn a_completion_in_the_future_hides_no_later_build() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_build_that_completed_long_ago_becomes_a_job() {
+    let [tested, _] = on_both().await;
+    let [past, known] = [5, 6].map(|release| tested.hub.add_build(&server(release)));
+    let now = tested.hub.completion_time(known).unwrap();
+    tested.hub.set_completion_time(past, now - 30.0 * 86_400.0);
+    let importer = tested.importer().await;
+    assert_eq!(reconcile::run(&importer).await.unwrap().unlisted, 0, "what was there before");
+    assert_eq!(tested.take_jobs().await, [known]);
+    tested.import(known).await;
+    // A content generator states when it ended.
+    let late = tested.hub.add_build(&server(7));
+    tested.hub.set_completion_time(late, now - 10.0 * 86_400.0);
+    let found = reconcile::run(&importer).await.unwrap();
+    assert_eq!((found.enqueued, found.unlisted), (0, 1));
+    assert_eq!(tested.take_jobs().await, [late]);
+    tested.import(late).await;
+    assert_eq!(reconcile::run(&importer).await.unwrap().unlisted, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_reconciliation_begins_at_the_configured_time() {
     let [mut tested, _] = on_both().await;
     let [old, new] = [5, 6].map(|release| tested.hub.add_build(&server(release)));
     let now = tested.hub.completion_time(new).unwrap();
     tested.hub.set_completion_time(old, now - 30.0 * 86_400.0);
-    assert_eq!(reconcile::run(&tested.importer().await).await.unwrap(), Reconciled { listed: 1, enqueued: 1 });
+    assert_eq!(
+        reconcile::run(&tested.importer().await).await.unwrap(),
+        Reconciled { listed: 1, enqueued: 1, unlisted: 0 }
+    );
     assert_eq!(tested.take_jobs().await, [new]);
     tested.instance.name = "other".into();
     tested.instance.since = Some(now as i64 - 40 * 86_400);
-    assert_eq!(reconcile::run(&tested.importer().await).await.unwrap(), Reconciled { listed: 2, enqueued: 2 });
+    assert_eq!(
+        reconcile::run(&tested.importer().await).await.unwrap(),
+        Reconciled { listed: 2, enqueued: 2, unlisted: 0 }
+    );
     tested.hub.set_trouble(Some(Trouble::Status(503)));
     let error = reconcile::run(&tested.importer().await).await.unwrap_err();
     assert!(error.to_string().contains("503"), "{error}");
