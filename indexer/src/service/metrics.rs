@@ -18,6 +18,7 @@ pub(crate) struct ServiceMetrics {
     hub_requests: IntCounterVec,
     packages: IntCounterVec,
     rounds: IntCounterVec,
+    panics: IntCounterVec,
     poison: IntGauge,
     database_up: IntGauge,
 }
@@ -118,6 +119,11 @@ impl ServiceMetrics {
                 "Rounds of scheduled work, by task and result: done, failed, interrupted.",
                 &["task", "result"],
             ),
+            panics: counters(
+                "indexer_panics_total",
+                "Panics by part of the service; the part is started again.",
+                &["part"],
+            ),
             poison: gauge("indexer_poison", "Messages and jobs in the table poison; the same for all indexers."),
             database_up: gauge(
                 "indexer_database_up",
@@ -191,6 +197,12 @@ impl ServiceMetrics {
     /// Counts packages that were written. `source` is `koji/INSTANCE`, `repository/NAME` or `archive/STORE`.
     pub(crate) fn count_packages(&self, source: &str, count: u64) {
         self.packages.with_label_values(&[source]).inc_by(count);
+    }
+
+    /// Counts a panic. `part` is `worker`, `job`, `uploads`, `repositories`, `checks`, `reconcile/INSTANCE`,
+    /// `sweep/INSTANCE` or `messages/NAME`.
+    pub(crate) fn count_panic(&self, part: &str) {
+        self.panics.with_label_values(&[part]).inc();
     }
 
     /// Counts a round. `task` is `repository/NAME`, `reconcile/INSTANCE`, `sweep/INSTANCE` or `checks`.

@@ -7,7 +7,8 @@
 //! - [`crate::feeders::messages`]: a consumer for each queue of messages;
 //! - [`refresh`], [`schedule`]: repositories, checks of places, reconcilers and sweeps, each under its [`lease`];
 //! - [`database`]: whether the database can be used; [`workload`]: what it knows of jobs and lags, as [`metrics`];
-//! - [`notify`]: the system manager.
+//! - [`notify`]: the system manager;
+//! - [`part`]: starts a part again that panicked.
 //!
 //! At the first signal nothing new begins, and what runs has some time to end. Claims and leases are given back then.
 
@@ -33,6 +34,7 @@ use crate::settings::service::ServiceSettings;
 use database::DatabaseState;
 use importers::Importers;
 use metrics::ServiceMetrics;
+use part::Part;
 use workload::WorkloadState;
 
 mod database;
@@ -42,6 +44,7 @@ mod importers;
 pub(crate) mod lease;
 pub(crate) mod metrics;
 mod notify;
+mod part;
 mod policy;
 mod refresh;
 mod schedule;
@@ -86,11 +89,6 @@ impl Service {
         work: impl Future<Output = T> + Send + 'static,
     ) -> anyhow::Result<T> {
         Ok(self.runtime.spawn(work).await?)
-    }
-
-    /// Starts such work, which nothing waits for.
-    pub(crate) fn spawn_shared(&self, work: impl Future<Output = ()> + Send + 'static) {
-        drop(self.runtime.spawn(work));
     }
 
     /// Returns the reason if the service is not ready: it stops, or the database cannot be used.
@@ -183,17 +181,27 @@ async fn run_parts(service: Arc<Service>) {
     }
     give_back_claims_of_dead(&service).await;
     let mut parts = JoinSet::new();
-    parts.spawn(worker::run(Arc::clone(&service)));
+    let mut start = |name: String, part: Box<dyn Fn(Arc<Service>) -> Part + Send>| {
+        parts.spawn(part::keep_running(Arc::clone(&service), name, part));
+    };
+    start("worker".to_owned(), Box::new(|service| Box::pin(worker::run(service))));
+    start("uploads".to_owned(), Box::new(|service| Box::pin(hooks::recover_uploads(service))));
     for instance in &service.settings.koji {
-        parts.spawn(schedule::run_reconciler(Arc::clone(&service), Arc::clone(instance)));
-        parts.spawn(schedule::run_sweep(Arc::clone(&service), Arc::clone(instance)));
+        let (reconciled, swept) = (Arc::clone(instance), Arc::clone(instance));
+        let name = format!("reconcile/{}", instance.name);
+        start(name, Box::new(move |service| Box::pin(schedule::run_reconciler(service, Arc::clone(&reconciled)))));
+        let name = format!("sweep/{}", instance.name);
+        start(name, Box::new(move |service| Box::pin(schedule::run_sweep(service, Arc::clone(&swept)))));
     }
     for queue in &service.settings.queues {
-        parts.spawn(consumer::run(Arc::clone(&service), queue.clone()));
+        let (name, queue) = (format!("messages/{}", queue.name), queue.clone());
+        start(name, Box::new(move |service| Box::pin(consumer::run(service, queue.clone()))));
     }
     let is_first_refresh_done = Stop::default();
-    parts.spawn(refresh::run(Arc::clone(&service), is_first_refresh_done.clone()));
-    parts.spawn(refresh::run_checks(Arc::clone(&service), is_first_refresh_done));
+    let is_done = is_first_refresh_done.clone();
+    start("repositories".to_owned(), Box::new(move |service| Box::pin(refresh::run(service, is_done.clone()))));
+    let is_done = is_first_refresh_done;
+    start("checks".to_owned(), Box::new(move |service| Box::pin(refresh::run_checks(service, is_done.clone()))));
     while let Some(ended) = parts.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "a part of the service failed");

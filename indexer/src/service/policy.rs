@@ -12,6 +12,8 @@ pub(super) enum TryEnd {
     Done,
     /// The build is under way. That is no error.
     Building,
+    /// The build was said to be deleted, and the hub has it still: the transaction that deletes it may not be visible.
+    NotYet,
     /// The hub does not know the build: it may answer before the transaction that made the build is visible.
     Unknown(String),
     /// The network, a hub, a store or this machine failed.
@@ -39,6 +41,7 @@ pub(super) enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Building,
+    NotYet,
     Unknown,
     Passing,
     Permanent,
@@ -56,6 +59,7 @@ impl Kind {
     fn pauses(self) -> Pauses {
         let (first, max, max_tries) = match self {
             Self::Building => (2, 60, None),
+            Self::NotYet => (2, 60, Some(7)),
             Self::Unknown => (5, 600, Some(7)),
             Self::Passing => (5, 600, None),
             Self::Permanent => (5, 6 * 3600, Some(12)),
@@ -64,8 +68,8 @@ impl Kind {
     }
 }
 
-/// The failures of jobs in a row, of one kind each, since the last request. They are those of this process: after a restart, or in another
-/// indexer, a job gets more tries, never fewer.
+/// The failures of jobs in a row, of one kind each, since the last request. They are those of this process: after a
+/// restart, or in another indexer, a job gets more tries, never fewer.
 #[derive(Default)]
 pub(super) struct Failures(HashMap<i64, Failed>);
 
@@ -93,6 +97,7 @@ impl Failures {
                 return Verdict::Done;
             }
             TryEnd::Building => (Kind::Building, String::new()),
+            TryEnd::NotYet => (Kind::NotYet, String::new()),
             TryEnd::Unknown(text) => (Kind::Unknown, text),
             TryEnd::Passing(text) => (Kind::Passing, text),
             TryEnd::Permanent(text) => (Kind::Permanent, text),
@@ -107,6 +112,10 @@ impl Failures {
         let Pauses { first, max, max_tries } = kind.pauses();
         if max_tries.is_some_and(|max| before + 1 >= max) {
             self.0.remove(&job);
+            if kind == Kind::NotYet {
+                // It was not deleted, or it was restored since.
+                return Verdict::Done;
+            }
             return Verdict::Poison { reason: format!("given up after {} tries: {text}", before + 1) };
         }
         let pause = first.saturating_mul(1 << before.min(20)).min(max);
@@ -152,6 +161,16 @@ mod tests {
         assert_eq!((pauses, last), (vec![5, 10, 20, 40, 80, 160], Some(7)));
         let (pauses, last) = tries(&mut failures, &TryEnd::Permanent("absent".into()), 100);
         assert_eq!((pauses.len(), pauses.last(), last), (11, Some(&5120), Some(12)));
+    }
+
+    #[test]
+    fn a_deletion_is_believed_by_the_hubs_answer_alone() {
+        let mut failures = Failures::default();
+        let verdicts: Vec<Verdict> = (0..7).map(|_| failures.judge(&job(1), TryEnd::NotYet)).collect();
+        let pauses = [2, 4, 8, 16, 32, 60].map(Duration::from_secs);
+        let retry = |pause| Verdict::Retry { pause, error: String::new() };
+        let expected: Vec<Verdict> = pauses.into_iter().map(retry).chain([Verdict::Done]).collect();
+        assert_eq!(verdicts, expected);
     }
 
     #[test]

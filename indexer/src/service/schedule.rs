@@ -68,6 +68,7 @@ pub(super) async fn run_reconciler(service: Arc<Service>, instance: Arc<KojiInst
                         instance = instance.name,
                         listed = found.listed,
                         enqueued = found.enqueued,
+                        unlisted = found.unlisted,
                         "reconciled"
                     );
                     Ok(instance.reconcile_interval)

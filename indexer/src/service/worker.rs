@@ -41,7 +41,7 @@ struct Worker {
     archives: ArchiveImporter,
     failures: Mutex<Failures>,
     /// Number of jobs that this process has claimed.
-    claimed: AtomicUsize,
+    claimed: Arc<AtomicUsize>,
     /// Permits to import from each configured instance.
     imports: HashMap<String, Semaphore>,
     archive_permits: Semaphore,
@@ -49,11 +49,15 @@ struct Worker {
 
 /// Claims and runs jobs until the service stops, then waits for those that run.
 pub(super) async fn run(service: Arc<Service>) {
+    // Of a worker before this one that panicked.
+    if let Err(error) = service.index.release_jobs(&service.holder).await {
+        tracing::warn!(%error, "claims of jobs were not given back; they expire");
+    }
     let permits = |name: &String| (name.clone(), Semaphore::new(MAX_IMPORTS));
     let worker = Arc::new(Worker {
         archives: ArchiveImporter::new(&service.index, &service.network),
         failures: Mutex::default(),
-        claimed: AtomicUsize::new(0),
+        claimed: Arc::default(),
         imports: service.settings.koji.iter().map(|instance| permits(&instance.name)).collect(),
         archive_permits: Semaphore::new(MAX_ARCHIVES),
         service,
@@ -61,13 +65,13 @@ pub(super) async fn run(service: Arc<Service>) {
     let mut batches = JoinSet::new();
     while !worker.service.stop.is_set() {
         while let Some(ended) = batches.try_join_next() {
-            report_panic(ended);
+            worker.report_panic(ended);
         }
         let room = MAX_CLAIMED.saturating_sub(worker.claimed.load(Ordering::Acquire));
         if room == 0 {
             tokio::select! {
                 () = worker.service.stop.wait() => break,
-                ended = batches.join_next() => ended.into_iter().for_each(report_panic),
+                ended = batches.join_next() => ended.into_iter().for_each(|ended| worker.report_panic(ended)),
             }
             continue;
         }
@@ -94,48 +98,62 @@ pub(super) async fn run(service: Arc<Service>) {
         }
     }
     while let Some(ended) = batches.join_next().await {
-        report_panic(ended);
+        worker.report_panic(ended);
     }
 }
 
-fn report_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a job failed; its claim expires");
+/// Jobs of this process's number of claimed ones. They are subtracted when it is dropped, also by a panic.
+struct Claimed {
+    total: Arc<AtomicUsize>,
+    count: usize,
+}
+
+impl Claimed {
+    fn new(total: &Arc<AtomicUsize>, count: usize) -> Self {
+        total.fetch_add(count, Ordering::AcqRel);
+        Self { total: Arc::clone(total), count }
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.count, Ordering::AcqRel);
     }
 }
 
 impl Worker {
+    fn report_panic(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a job panicked; its claim expires, and it runs again");
+            self.service.metrics.count_panic("job");
+        }
+    }
+
     /// Starts claimed jobs: the builds of an instance together, each archive by itself.
     async fn start(self: &Arc<Self>, jobs: Vec<Job>, batches: &mut JoinSet<()>) {
         let mut builds: BTreeMap<String, Vec<(Job, BuildWork)>> = BTreeMap::new();
-        let count = jobs.len();
-        self.claimed.fetch_add(count, Ordering::AcqRel);
         for job in jobs {
             match Work::parse(&job.kind, &job.payload) {
                 Ok(Work::Build(work)) => builds.entry(work.instance.clone()).or_default().push((job, work)),
                 Ok(Work::Archive(work)) => {
-                    let worker = Arc::clone(self);
-                    batches.spawn(async move { worker.run_archive(job, work).await });
+                    let (worker, claimed) = (Arc::clone(self), Claimed::new(&self.claimed, 1));
+                    batches.spawn(async move { worker.run_archive(job, work, claimed).await });
                 }
-                Err(reason) => {
-                    self.record_poison(&job, &reason).await;
-                    self.claimed.fetch_sub(1, Ordering::AcqRel);
-                }
+                Err(reason) => self.record_poison(&job, &reason).await,
             }
         }
         for (instance, jobs) in builds {
-            let worker = Arc::clone(self);
-            batches.spawn(async move { worker.run_builds(&instance, jobs).await });
+            let (worker, claimed) = (Arc::clone(self), Claimed::new(&self.claimed, jobs.len()));
+            batches.spawn(async move { worker.run_builds(&instance, jobs, claimed).await });
         }
     }
 
-    async fn run_builds(&self, instance: &str, jobs: Vec<(Job, BuildWork)>) {
+    async fn run_builds(&self, instance: &str, jobs: Vec<(Job, BuildWork)>, _claimed: Claimed) {
         let (jobs, works): (Vec<Job>, Vec<BuildWork>) = jobs.into_iter().unzip();
         let ended = self.while_claimed(&jobs, Box::pin(self.import_builds(instance, &works))).await;
         if let Some(ends) = ended {
             self.record(&jobs, ends).await;
         }
-        self.claimed.fetch_sub(jobs.len(), Ordering::AcqRel);
     }
 
     /// Imports builds of one instance; the ends are in the order of the works. `None` if the service stopped before.
@@ -167,18 +185,17 @@ impl Worker {
             if let BuildOutcome::Imported { packages } = outcome {
                 service.metrics.count_packages(&format!("koji/{instance}"), packages);
             }
-            ends.push(end_of_build(outcome));
+            ends.push(end_of_build(outcome, work.deleted_at.is_some()));
         }
         Some(ends)
     }
 
-    async fn run_archive(&self, job: Job, work: ArchiveWork) {
+    async fn run_archive(&self, job: Job, work: ArchiveWork, _claimed: Claimed) {
         let jobs = [job];
         let ended = self.while_claimed(&jobs, Box::pin(self.import_archive(&work))).await;
         if let Some(end) = ended {
             self.record(&jobs, vec![end]).await;
         }
-        self.claimed.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Imports an archive; `None` if the service stopped before.
@@ -276,8 +293,10 @@ fn request(work: &BuildWork) -> BuildRequest {
     BuildRequest { reference, deleted_at: work.deleted_at }
 }
 
-fn end_of_build(outcome: BuildOutcome) -> TryEnd {
+/// `is_told_deleted`: the job says that the build was deleted.
+fn end_of_build(outcome: BuildOutcome, is_told_deleted: bool) -> TryEnd {
     match outcome {
+        BuildOutcome::Imported { .. } | BuildOutcome::Unchanged if is_told_deleted => TryEnd::NotYet,
         BuildOutcome::Imported { .. } | BuildOutcome::Unchanged | BuildOutcome::Deleted | BuildOutcome::Skipped(_) => {
             TryEnd::Done
         }
@@ -285,5 +304,37 @@ fn end_of_build(outcome: BuildOutcome) -> TryEnd {
         BuildOutcome::Unknown => TryEnd::Unknown("expected a build that the hub knows, found none".to_owned()),
         BuildOutcome::Failed { reason, is_permanent: true } => TryEnd::Permanent(reason),
         BuildOutcome::Failed { reason, is_permanent: false } => TryEnd::Passing(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_panics_gives_its_count_of_claims_back() {
+        let total = Arc::default();
+        let (kept, lost) = (Claimed::new(&total, 2), Claimed::new(&total, 3));
+        assert_eq!(total.load(Ordering::Acquire), 5);
+        let ended = tokio::spawn(async move {
+            let _claimed = lost;
+            panic!("on purpose");
+        });
+        assert!(ended.await.unwrap_err().is_panic());
+        assert_eq!(total.load(Ordering::Acquire), 2);
+        drop(kept);
+        assert_eq!(total.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn a_deletion_that_the_hub_does_not_show_yet_is_looked_at_again() {
+        for (outcome, is_told_deleted, expected) in [
+            (BuildOutcome::Unchanged, true, TryEnd::NotYet),
+            (BuildOutcome::Imported { packages: 1 }, true, TryEnd::NotYet),
+            (BuildOutcome::Deleted, true, TryEnd::Done),
+            (BuildOutcome::Unchanged, false, TryEnd::Done),
+        ] {
+            assert_eq!(end_of_build(outcome, is_told_deleted), expected);
+        }
     }
 }
