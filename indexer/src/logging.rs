@@ -12,7 +12,7 @@ use crate::report::output::{print_error, printable};
 const COMMAND: &str = "warn";
 /// What the service logs. It logs the subjects of these libraries' lines itself.
 const SERVICE: &str = "info,sqlx=warn,sqlx::pool=off,sqlx::query=off,sqlx_core::pool=off,actix_server=warn,\
-                       actix_http=off,lapin=warn";
+                       actix_http=off,lapin=off";
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
