@@ -89,7 +89,7 @@ async fn enqueue_unlisted(importer: &BuildImporter, seen: &HashSet<i64>) -> Resu
         limit: HIGHEST,
         offset: 0,
     };
-    let listed: Vec<i64> = importer.hub.list_builds(&query).await?.iter().map(|build| build.id).collect();
+    let listed: Vec<i64> = importer.hub.list_builds(&query).await?.builds.iter().map(|build| build.id).collect();
     let highest = listed.iter().copied().max().unwrap_or_default();
     let cursor = format!("koji first number {instance}");
     let stored = importer.index.cursor_or_insert(&cursor, &highest.to_string()).await?;
