@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lease::{Asked, Lease};
 use super::metrics::RoundResult;
@@ -104,6 +104,7 @@ pub(super) async fn run_sweep(service: Arc<Service>, instance: Arc<KojiInstance>
     loop {
         let ended = Box::pin(under_lease(&service, &instance, "sweep", async |importer| {
             loop {
+                let began = Instant::now();
                 let swept = sweep::run_batch(importer).await?;
                 service.metrics.count_round(&format!("sweep/{}", instance.name), RoundResult::Done);
                 if swept.enqueued > 0 || swept.lost_copies > 0 {
@@ -116,7 +117,7 @@ pub(super) async fn run_sweep(service: Arc<Service>, instance: Arc<KojiInstance>
                         "the sweep found differences"
                     );
                 }
-                tokio::time::sleep(swept.next_in).await;
+                tokio::time::sleep(swept.next_in.saturating_sub(began.elapsed())).await;
             }
         }))
         .await;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use sql::{BuildPackage, BuildState, BuildUpdate, SignedCopy, StoredBuild};
 
 use super::KojiError;
@@ -29,6 +30,8 @@ const LISTED: usize = 100;
 const BATCH_INTERVAL: u64 = 60;
 /// The part of the interval in which a pass ends, so that failures do not make it late.
 const PART: f64 = 0.9;
+/// Number of builds whose signed copies are looked at at once.
+const LOOKS: usize = 4;
 /// A build without signed copies gets another look for them if it completed this many seconds ago or later.
 const SIGNED_LATELY: i64 = 30 * 24 * 60 * 60;
 
@@ -41,7 +44,7 @@ pub(crate) struct Swept {
     pub(crate) enqueued: u64,
     /// Signed copies that are no longer there.
     pub(crate) lost_copies: u64,
-    /// When the next batch is due, so that the pass ends within the interval.
+    /// Time from the beginning of this batch to that of the next, so that the pass ends within the interval.
     pub(crate) next_in: Duration,
 }
 
@@ -139,7 +142,7 @@ async fn compare(importer: &BuildImporter, builds: &[StoredBuild], swept: &mut S
         by_build.entry(package.build).or_default().push(package);
     }
     let lacking = lacking(importer, &ids, &by_build).await?;
-    let (mut jobs, mut updates) = (Vec::new(), Vec::new());
+    let (mut jobs, mut unchanged) = (Vec::new(), Vec::new());
     for (stored, found) in builds.iter().zip(found) {
         // Of a build that the hub does not know, or cannot state, nothing is concluded.
         let Ok(Some(found)) = found else { continue };
@@ -151,12 +154,15 @@ async fn compare(importer: &BuildImporter, builds: &[StoredBuild], swept: &mut S
             jobs.push(job(instance, found.id, "sweep"));
         }
         if record(instance, &found) == stored.build {
-            let lost = importer.lost_copies(&packages).await;
-            swept.lost_copies += lost.len() as u64;
-            let update = importer.update(&found, stored.imported_at.is_some(), None);
-            updates.push(BuildUpdate { signed: lost, ..update });
+            unchanged.push((importer.update(&found, stored.imported_at.is_some(), None), packages));
         }
     }
+    let looks = unchanged.into_iter().map(async |(update, packages)| {
+        let signed = importer.lost_copies(&packages).await;
+        BuildUpdate { signed, ..update }
+    });
+    let updates: Vec<BuildUpdate> = stream::iter(looks).buffered(LOOKS).collect().await;
+    swept.lost_copies += updates.iter().map(|update| update.signed.len() as u64).sum::<u64>();
     // A build that differs keeps the time of its last check: it was as the index has it until then.
     importer.index.record_builds(&importer.writer, &updates, checked_at).await?;
     importer.index.enqueue_missing(&jobs).await?;
