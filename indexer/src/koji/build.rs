@@ -88,7 +88,7 @@ pub(crate) enum BuildOrder {
     /// By time of completion, the newest first. Builds of one time have the highest number first.
     NewestFirst,
     /// By number, the highest first: whatever time of completion they have.
-    HighestFirst,
+    HighestNumber,
 }
 
 impl BuildOrder {
@@ -97,7 +97,7 @@ impl BuildOrder {
         match self {
             Self::OldestFirst => "completion_time,build_id",
             Self::NewestFirst => "-completion_time,-build_id",
-            Self::HighestFirst => "-build_id",
+            Self::HighestNumber => "-build_id",
         }
     }
 }

@@ -149,7 +149,7 @@ impl Walk {
         let at = self.position.map(|position| position.time);
         let (after, before) = match self.order {
             BuildOrder::OldestFirst => (at.map(|at| at - TICK).or(self.after), self.before),
-            BuildOrder::NewestFirst | BuildOrder::HighestFirst => (self.after, at.map(|at| at + TICK).or(self.before)),
+            BuildOrder::NewestFirst | BuildOrder::HighestNumber => (self.after, at.map(|at| at + TICK).or(self.before)),
         };
         let (state, order) = (BuildState::Complete, self.order);
         BuildQuery { state, complete_after: after, complete_before: before, order, limit: PAGE, offset }
@@ -159,7 +159,7 @@ impl Walk {
     fn is_ahead(&self, build: &HubBuild) -> bool {
         self.position.is_none_or(|position| match self.order {
             BuildOrder::OldestFirst => Position::of(build) > position,
-            BuildOrder::NewestFirst | BuildOrder::HighestFirst => Position::of(build) < position,
+            BuildOrder::NewestFirst | BuildOrder::HighestNumber => Position::of(build) < position,
         })
     }
 }

@@ -85,7 +85,7 @@ async fn enqueue_unlisted(importer: &BuildImporter, seen: &HashSet<i64>) -> Resu
         state: BuildState::Complete,
         complete_after: None,
         complete_before: None,
-        order: BuildOrder::HighestFirst,
+        order: BuildOrder::HighestNumber,
         limit: HIGHEST,
         offset: 0,
     };
