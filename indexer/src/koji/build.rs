@@ -82,7 +82,6 @@ pub(crate) struct BuildQuery {
 
 /// The order of a list of builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::enum_variant_names, reason = "each names what comes first")]
 pub(crate) enum BuildOrder {
     /// By time of completion, the oldest first. Builds of one time are in the order of their numbers.
     OldestFirst,
