@@ -14,6 +14,10 @@ pub(crate) const BUILD: &str = "build";
 /// The kind of jobs that import one archive of a store.
 pub(crate) const ARCHIVE: &str = "archive";
 
+/// Time until a job for new signatures is due. Koji tells of a signature when it is added, with one message for each
+/// package and key, and writes the signed copy later without telling. One job follows from all signatures until then.
+pub(crate) const SIGNED_DELAY: Duration = Duration::from_secs(60);
+
 /// Maximum length of a key in bytes. A longer one, of a long path, is cut, and its hash follows.
 const MAX_KEY_BYTES: usize = 255;
 /// Characters of a key that is cut, of at most 4 bytes each.

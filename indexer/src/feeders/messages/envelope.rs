@@ -18,8 +18,6 @@ pub(crate) struct Envelope {
     pub(crate) id: Option<String>,
     /// When it was sent, seconds since 1970.
     pub(crate) sent_at: Option<i64>,
-    /// Its priority in queues that have some.
-    pub(crate) priority: u8,
 }
 
 impl Envelope {
@@ -37,7 +35,6 @@ impl Envelope {
             schema: header("fedora_messaging_schema"),
             id: properties.message_id().as_ref().map(ToString::to_string),
             sent_at: header("sent-at").and_then(|text| read_time(&text)),
-            priority: properties.priority().unwrap_or_default(),
         }
     }
 

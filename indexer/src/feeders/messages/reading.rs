@@ -6,10 +6,7 @@ use sql::TagChange;
 
 use super::bodies::{self, Event, Refusal, Statement, TOPICS};
 use super::envelope::{Envelope, sent_until};
-use crate::jobs::{BuildName, BuildWork, Work};
-
-/// How long a job of a signed package waits: a build has one such message for each package and key.
-const SIGN_DELAY: Duration = Duration::from_secs(10);
+use crate::jobs::{BuildName, BuildWork, SIGNED_DELAY, Work};
 
 /// What a message asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +98,7 @@ impl Reader {
         for event in statement.events {
             match event {
                 Event::Changed(build) => wanted.jobs.push((work(build, None), Duration::ZERO)),
-                Event::Signed(build) => wanted.jobs.push((work(build, None), SIGN_DELAY)),
+                Event::Signed(build) => wanted.jobs.push((work(build, None), SIGNED_DELAY)),
                 Event::Deleted(build) => {
                     let deleted_at = envelope.sent_at.map(|at| sent_until(Some(at), now));
                     wanted.jobs.push((work(build, deleted_at), Duration::ZERO));

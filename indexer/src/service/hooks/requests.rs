@@ -7,7 +7,7 @@ use sql::Store;
 
 use super::place::{self, Place};
 use super::refusal::Refusal;
-use crate::jobs::{ArchiveWork, BuildName, BuildWork, Work};
+use crate::jobs::{ArchiveWork, BuildName, BuildWork, SIGNED_DELAY, Work};
 
 /// What a body of `/hooks/koji` has, for messages.
 pub(super) const KOJI_BODY: &str =
@@ -20,10 +20,6 @@ const SOURCE: &str = "hook";
 const MAX_NVR_BYTES: usize = 170;
 /// Number of its parts.
 const PARTS: usize = 3;
-
-/// Time until a job for new signatures is due. Koji tells of a signature when it is added, and writes the signed copy
-/// later without telling. One job follows from all signatures until then.
-const SIGNED_DELAY: Duration = Duration::from_secs(60);
 
 /// The body of `/hooks/koji`. Further keys are ignored.
 #[derive(Debug, Deserialize)]

@@ -25,7 +25,6 @@ fn envelope(topic: &str) -> Envelope {
         schema: Some("a.schema".into()),
         id: Some("3a7c".into()),
         sent_at: Some(SENT_AT),
-        priority: 0,
     }
 }
 
@@ -115,7 +114,7 @@ fn a_deletion_is_never_in_the_future_and_has_no_time_without_one() {
 
 #[test]
 fn the_job_of_a_signed_package_waits_for_those_of_its_build() {
-    let wanted = |instance| jobs([(job(instance, BuildName::Id(7), None), SIGN_DELAY)]);
+    let wanted = |instance| jobs([(job(instance, BuildName::Id(7), None), SIGNED_DELAY)]);
     for (body, found) in [
         (
             json!({"sigkey": "6d9f90a6", "sighash": "ab", "instance": "s390", "rpm": {"id": 1, "build_id": 7},
