@@ -105,6 +105,8 @@ pub(crate) struct BuildImporter {
 struct CompleteBuild {
     hub: HubBuild,
     directory: String,
+    /// True if the hub listed none: it is an image, for instance.
+    has_no_rpms: bool,
     /// `None` if the hub did not list its RPMs.
     wanted: Option<Vec<Wanted>>,
     /// What the index had of it.
@@ -142,6 +144,9 @@ impl CompleteBuild {
             return BuildOutcome::Failed { reason: reason.clone(), is_permanent: *is_permanent };
         }
         let is_same = self.stored.as_ref().is_some_and(|stored| stored.imported_at.is_some() && stored.build == *build);
+        if self.has_no_rpms {
+            return BuildOutcome::Skipped("it has no RPMs");
+        }
         if self.wanted().is_empty() {
             return BuildOutcome::Skipped("it has no packages of wanted architectures");
         }
@@ -311,6 +316,7 @@ impl BuildImporter {
                     complete.push(CompleteBuild {
                         hub: build,
                         directory,
+                        has_no_rpms: false,
                         wanted: None,
                         stored,
                         read: 0,
@@ -356,8 +362,8 @@ impl BuildImporter {
         Ok(outcomes)
     }
 
-    /// Imports the packages of complete builds. Builds without RPMs are removed, with their outcome, and all of them if
-    /// the hub cannot be asked.
+    /// Imports the packages of complete builds. If the hub cannot be asked, all are removed, with their outcome. Builds
+    /// without RPMs are recorded as well: the reconciler asks for each build that the index does not have.
     async fn import_complete(
         &self,
         complete: &mut Vec<CompleteBuild>,
@@ -378,21 +384,19 @@ impl BuildImporter {
             }
         };
         let mut rpms = rpms.into_iter();
-        complete.retain_mut(|build| {
+        for build in &mut *complete {
             match rpms.next() {
-                Some(Ok(rpms)) if rpms.is_empty() => {
-                    outcomes.insert(build.hub.id, BuildOutcome::Skipped("it has no RPMs"));
-                    return false;
+                Some(Ok(rpms)) => {
+                    build.has_no_rpms = rpms.is_empty();
+                    match self.wanted(&build.hub, rpms) {
+                        Ok(wanted) => build.wanted = Some(wanted),
+                        Err(reason) => build.fail(reason, true),
+                    }
                 }
-                Some(Ok(rpms)) => match self.wanted(&build.hub, rpms) {
-                    Ok(wanted) => build.wanted = Some(wanted),
-                    Err(reason) => build.fail(reason, true),
-                },
                 Some(Err(fault)) => build.fail(format!("RPMs: {fault}"), !fault.may_pass()),
                 None => build.fail("expected RPMs of the hub, found no answer".to_owned(), false),
             }
-            true
-        });
+        }
         let packages = self.index.build_packages(&self.instance.name, &ids, self.store.id).await?;
         let mut known: HashMap<i64, HashMap<String, BuildPackage>> = HashMap::new();
         for package in packages {
