@@ -161,7 +161,10 @@ fn read(path: &Path, must_exist: bool) -> Result<ConfigurationFile> {
     match sql::configuration::read_toml(path, must_exist) {
         Ok(file) => Ok(file),
         // serde lists the keys of a table itself.
-        Err(error @ sql::Error::Toml { .. }) if error.to_string().contains("unknown field ") => {
+        // So does a message about the value of a key: it names the key.
+        Err(error @ sql::Error::Toml { .. })
+            if error.to_string().contains("unknown field ") || error.to_string().contains(" in `") =>
+        {
             Err(CommandFailure::Usage(error.to_string()))
         }
         Err(error @ sql::Error::Toml { .. }) => Err(CommandFailure::Usage(format!("{error}: expected {EXPECTED}"))),
@@ -197,6 +200,7 @@ mod tests {
             ("database = [\"mysql://u:secret@h/d\"]", "invalid type"),
             ("database = \"mysql:secret@h\"", "expected"),
             ("requests_per_host = 0", "line 1"),
+            ("[service]\nlisten = \"localhost:8003\"", "expected ADDRESS:PORT like 127.0.0.1:8003, found \"localhost"),
             ("requests_per_host = 256", "line 1"),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use super::hooks::HooksTable;
 use super::koji::koji_instances;
@@ -28,6 +29,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ServiceTable {
     /// Address of the HTTP listener: hooks, metrics, health and readiness.
+    #[serde(deserialize_with = "address")]
     pub(crate) listen: SocketAddr,
     /// Time between two refreshes of a repository.
     #[serde(deserialize_with = "tables::duration")]
@@ -40,6 +42,11 @@ impl Default for ServiceTable {
     fn default() -> Self {
         Self { listen: LISTEN, refresh_interval: REFRESH_INTERVAL, log_format: None }
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<SocketAddr, D::Error> {
+    let text = String::deserialize(value)?;
+    text.parse().map_err(|_| D::Error::custom(format!("expected ADDRESS:PORT like 127.0.0.1:8003, found {text:?}")))
 }
 
 /// All settings of the service.

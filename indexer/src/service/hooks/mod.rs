@@ -83,7 +83,12 @@ impl Hooks {
         self.rates.check(token).map_err(Refusal::too_many_requests)?;
         match access {
             Access::Granted(_) => Ok(()),
-            Access::Denied => Err(Refusal::without_token()),
+            Access::Denied if request.headers().contains_key(AUTHORIZATION) => {
+                let peer = request.peer_addr().map(|peer| peer.ip().to_string());
+                tracing::debug!(peer, path = request.path(), "a hook was refused: another token");
+                Err(Refusal::without_token("another token"))
+            }
+            Access::Denied => Err(Refusal::without_token("none")),
             Access::Disabled => Err(Refusal::disabled()),
         }
     }

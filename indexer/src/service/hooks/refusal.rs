@@ -37,10 +37,9 @@ impl Refusal {
         Self::expected(StatusCode::UNPROCESSABLE_ENTITY, expected, found)
     }
 
-    /// 401.
-    pub(super) fn without_token() -> Self {
-        let refusal =
-            Self::expected(StatusCode::UNAUTHORIZED, "Authorization: Bearer TOKEN with a valid token", "none");
+    /// 401. `found` is never what was sent.
+    pub(super) fn without_token(found: &str) -> Self {
+        let refusal = Self::expected(StatusCode::UNAUTHORIZED, "Authorization: Bearer TOKEN with a valid token", found);
         refusal.with(WWW_AUTHENTICATE, "Bearer realm=\"darkserver hooks\"")
     }
 
