@@ -152,6 +152,7 @@ impl ServiceMetrics {
         }
         self.broker_connected.with_label_values(&[queue]).set(0);
         self.broker_connects.with_label_values(&[queue]);
+        self.set_message_lag(queue, 0.0);
     }
 
     /// Counts a message.
@@ -159,7 +160,7 @@ impl ServiceMetrics {
         self.messages.with_label_values(&[queue, result.as_str()]).inc();
     }
 
-    /// Records the seconds from the time that a message states to its acknowledgement.
+    /// Records the seconds from the time that a message states to its acknowledgement; 0 once no message waits.
     pub(crate) fn set_message_lag(&self, queue: &str, seconds: f64) {
         self.set_lag(&format!("messages/{queue}"), seconds);
     }

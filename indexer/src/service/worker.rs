@@ -256,7 +256,13 @@ impl Worker {
                 Verdict::Retry { .. } if self.service.network.stop.is_set() => {}
                 Verdict::Retry { pause, error } => {
                     if !error.is_empty() {
-                        tracing::warn!(job = job.key, attempts = job.attempts, ?pause, error, "trying again");
+                        tracing::warn!(
+                            job = job.key,
+                            attempts = job.attempts.saturating_add(1),
+                            ?pause,
+                            error,
+                            "trying again"
+                        );
                     }
                     let retried = self.service.index.retry_job(&self.service.holder, job, pause, &error).await;
                     self.recorded(job, JobResult::Retried, retried);

@@ -24,8 +24,9 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_millis(25);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When values were read.
-#[derive(Default)]
 pub(super) struct WorkloadState {
+    /// When this process began.
+    started: Instant,
     is_updating: AtomicBool,
     updated: Notify,
     times: Mutex<Times>,
@@ -35,6 +36,13 @@ pub(super) struct WorkloadState {
 struct Times {
     read: Option<Instant>,
     slow_read: Option<Instant>,
+}
+
+impl Default for WorkloadState {
+    fn default() -> Self {
+        let (is_updating, updated, times) = (AtomicBool::default(), Notify::default(), Mutex::default());
+        Self { started: Instant::now(), is_updating, updated, times }
+    }
 }
 
 impl WorkloadState {
@@ -99,9 +107,10 @@ fn record(service: &Service, workload: &Workload) {
     metrics.set_lag("jobs", workload.oldest_due.unwrap_or_default().as_secs_f64());
     for koji in &settings.koji {
         let cursor = reconcile_cursor(&koji.name);
-        if let Some(age) = workload.cursors.iter().find(|age| age.name == cursor) {
-            metrics.set_lag(&format!("koji/{}", koji.name), age.age.as_secs_f64());
-        }
+        // A hub that never answered has no cursor.
+        let reconciled = workload.cursors.iter().find(|age| age.name == cursor).map(|age| age.age);
+        let lag = reconciled.unwrap_or_else(|| service.workload.started.elapsed());
+        metrics.set_lag(&format!("koji/{}", koji.name), lag.as_secs_f64());
     }
     for repository in &settings.repositories.repositories {
         if let Some(age) = workload.repositories.iter().find(|age| age.name == repository.name) {

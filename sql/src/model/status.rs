@@ -105,7 +105,8 @@ pub struct JobStatus {
     pub waiting: u64,
     /// Number of those that someone works on.
     pub running: u64,
-    /// Seconds since the oldest job that is due or under way was requested. `None` if there is none.
+    /// Seconds since the oldest job was requested that is due or under way, or that waits after a failure. `None` if
+    /// there is none.
     pub due_age: Option<u64>,
     /// Number of those that failed since they were requested last.
     pub failed: u64,
@@ -122,7 +123,7 @@ pub struct Workload {
     pub waiting: u64,
     /// Number of jobs that are claimed.
     pub running: u64,
-    /// Time since the oldest due job was requested; `None` if none is due.
+    /// Time since the oldest job was requested that is due, or that waits after a failure; `None` if there is none.
     pub oldest_due: Option<Duration>,
     /// Number of messages and jobs that could not be processed.
     pub poison: u64,

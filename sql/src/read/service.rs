@@ -32,10 +32,12 @@ impl Index {
                 let now = Backend::NOW;
                 let is_running = format!("claimed_by is not null and claimed_until > {now}");
                 let is_due = format!("next_try_at <= {now} and (claimed_by is null or claimed_until <= {now})");
+                // One that waits after a failure is late as well.
+                let is_late = format!("{is_due} or last_error is not null");
                 let jobs = format!(
                     "select count(*) as jobs, count(case when {is_running} then 1 end) as running, \
                      count(case when {is_due} then 1 end) as due, \
-                     {now} - min(case when {is_due} then queued_at end) as oldest_due from jobs"
+                     {now} - min(case when {is_late} then queued_at end) as oldest_due from jobs"
                 );
                 let cursors = format!("select name, {now} - updated_at from cursors order by name");
                 let repositories = format!("select name, {now} - refreshed_at from repositories order by name");

@@ -60,6 +60,11 @@ pub(super) async fn step<T>(
 /// Returns what a broker or the network said, in the broker's words where it has some.
 pub(super) fn describe(error: &lapin::Error) -> String {
     match error.kind() {
+        ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            format!("no listener there: {error}")
+        }
+        ErrorKind::IOError(error) if error.kind() == io::ErrorKind::UnexpectedEof => "the end of the connection".into(),
+        ErrorKind::ParsingError(error) => format!("an answer that is not AMQP 0.9.1: {error}"),
         ErrorKind::ProtocolError(error) => format!("the refusal {:?}", error.get_message().as_str()),
         ErrorKind::IOError(error) => error.to_string(),
         ErrorKind::MissingHeartbeatError => "no heartbeat of the broker".into(),

@@ -8,6 +8,7 @@ use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::{Channel, Consumer};
+use tokio::time::sleep;
 
 use super::QueueSettings;
 use super::connection::{BrokerConnection, BrokerError, describe};
@@ -26,6 +27,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 const STABLE: Duration = Duration::from_secs(30);
 /// Time that a batch has to reach the database once the service stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// A queue that delivers nothing for so long is empty.
+const IDLE: Duration = Duration::from_secs(5);
 /// Maximum size of the bodies of one batch.
 const MAX_BATCH_BYTES: usize = 32 << 20;
 
@@ -109,12 +112,20 @@ impl QueueConsumer {
     }
 
     async fn consume(&self, channel: &Channel, consumer: &mut Consumer, name: &str) -> Result<(), BrokerError> {
+        let mut is_idle = false;
         loop {
             let first = tokio::select! {
                 biased;
                 () = self.service.stop.wait() => None,
                 delivery = consumer.next() => Some(delivery),
+                // More messages than those in hand arrive soon after an acknowledgement.
+                () = sleep(IDLE), if !is_idle => {
+                    is_idle = true;
+                    self.service.metrics.set_message_lag(&self.settings.name, 0.0);
+                    continue;
+                }
             };
+            is_idle = false;
             let Some(delivery) = first else {
                 // An auto-delete queue is removed with its last consumer. What has already arrived is not lost.
                 self.drain(channel, consumer).await;
@@ -180,7 +191,7 @@ impl QueueConsumer {
         loop {
             let late = async {
                 self.service.stop.wait().await;
-                tokio::time::sleep(STOP_TIMEOUT).await;
+                sleep(STOP_TIMEOUT).await;
             };
             let error = tokio::select! {
                 biased;
