@@ -59,9 +59,12 @@ struct FailedJobLine {
 
 #[derive(Serialize)]
 struct PoisonLine {
+    id: i64,
     source: String,
     reason: String,
     received_at: i64,
+    /// The beginning of its body.
+    body: String,
 }
 
 /// Number of packages in each state.
@@ -258,8 +261,9 @@ impl From<FailedJob> for FailedJobLine {
 
 impl From<Poison> for PoisonLine {
     fn from(poison: Poison) -> Self {
-        let Poison { source, reason, received_at, .. } = poison;
-        Self { source, reason: without_url_secrets(&reason), received_at }
+        let Poison { id, source, reason, received_at, payload } = poison;
+        let (reason, body) = (without_url_secrets(&reason), without_url_secrets(&payload));
+        Self { id, source, reason, received_at, body }
     }
 }
 
@@ -385,8 +389,12 @@ impl IndexStatus {
             writeln!(f, "\n{}", table(["JOB", "COUNT", "DUE", "WAITING", "RUNNING", "FAILED"], rows))?;
         }
         if !self.last_poison.is_empty() {
-            let row = |line: &PoisonLine| [time(Some(line.received_at)), line.source.clone(), line.reason.clone()];
-            writeln!(f, "\n{}", table(["POISON", "FROM", "REASON"], self.last_poison.iter().map(row)))?;
+            let row = |line: &PoisonLine| {
+                let (source, received) = (line.source.clone(), time(Some(line.received_at)));
+                [line.id.to_string(), received, source, line.reason.clone(), line.body.clone()]
+            };
+            let head = ["POISON", "RECEIVED", "FROM", "REASON", "BODY"];
+            writeln!(f, "\n{}", table(head, self.last_poison.iter().map(row)))?;
         }
         Ok(())
     }

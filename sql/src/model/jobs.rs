@@ -48,6 +48,8 @@ pub struct Poison {
     pub reason: String,
     /// When it was received, seconds since 1970.
     pub received_at: i64,
+    /// The beginning of its body: 120 characters.
+    pub payload: String,
 }
 
 impl NewJob {

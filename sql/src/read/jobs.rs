@@ -7,8 +7,8 @@ use crate::model::rows::{decode_error, to_unsigned};
 use crate::{FailedJob, JobStatus, Poison};
 
 /// Selects the columns of [`PoisonRow`], the last 5, latest first.
-pub(super) const LAST_POISON: &str =
-    "select id, source, reason, received_at from poison order by received_at desc, id desc limit 5";
+pub(super) const LAST_POISON: &str = "select id, source, reason, received_at, substr(payload, 1, 120) as payload \
+     from poison order by received_at desc, id desc limit 5";
 
 /// Selects the columns of [`FailedRow`], of up to 10 jobs.
 pub(super) const FAILED: &str = "select kind, `key` as job_key, attempts, last_error, next_try_at from jobs \
@@ -33,7 +33,11 @@ pub(super) fn counts<DB: Database + Dialect>() -> QueryBuilder<DB> {
     query.push(DB::NOW).push(" and (claimed_until is null or claimed_until <= ").push(DB::NOW);
     query.push(") then 1 end) as due, count(case when claimed_until > ").push(DB::NOW);
     query.push(" then 1 end) as running, min(case when next_try_at <= ").push(DB::NOW);
-    query.push(" or claimed_until > ").push(DB::NOW).push(" then queued_at end) as queued_at, max(").push(DB::NOW);
+    query
+        .push(" or claimed_until > ")
+        .push(DB::NOW)
+        .push(" or last_error is not null then queued_at end) as queued_at");
+    query.push(", max(").push(DB::NOW);
     query.push(") as asked_at, count(last_error) as failed, max(last_error) as last_error from jobs group by kind ");
     query.push("order by kind");
     query
@@ -81,11 +85,12 @@ pub(super) struct PoisonRow {
     source: String,
     reason: String,
     received_at: i64,
+    payload: String,
 }
 
 impl PoisonRow {
     pub(super) fn into_poison(self) -> Poison {
-        let Self { id, source, reason, received_at } = self;
-        Poison { id, source, reason, received_at }
+        let Self { id, source, reason, received_at, payload } = self;
+        Poison { id, source, reason, received_at, payload }
     }
 }

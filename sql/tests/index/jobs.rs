@@ -220,7 +220,7 @@ fn a_failed_job_waits_and_a_new_request_forgets_its_failures() {
         assert!(claim(&index, "one").await.is_empty());
         let status = index.status().await.unwrap();
         assert_eq!((status.failed_jobs[0].attempts, status.failed_jobs[0].error.chars().count()), (2, 2048));
-        assert_eq!((status.jobs[0].waiting, status.jobs[0].due_age), (1, None));
+        assert_eq!((status.jobs[0].waiting, status.jobs[0].due_age.is_some()), (1, true));
         index.enqueue(&[job("a")]).await.unwrap();
         let again = claim(&index, "one").await;
         assert_eq!((again[0].attempts, again[0].requests), (0, 2));

@@ -60,7 +60,7 @@ fn the_state_counts_packages_places_and_what_failed() {
              imported_at) values ('k', 1, 'a-1-1', 'a', '1', '1', 'complete', 'DEFAULT', 0, 7, 7), \
              ('k', 2, 'b-1-1', 'b', '1', '1', 'complete', 'DEFAULT', 0, 6, null), \
              ('k', 3, 'c-1-1', 'c', '1', '1', 'deleted', 'DEFAULT', 0, 1, null)",
-            "insert into poison (source, payload, reason, received_at, digest) values ('amqp', '', 'no JSON', 0, '')",
+            "insert into poison (source, payload, reason, received_at, digest) values ('amqp', '{{', 'no JSON', 0, '')",
         ] {
             fresh.execute(statement).await;
         }
@@ -87,7 +87,8 @@ fn the_state_counts_packages_places_and_what_failed() {
         let failed =
             FailedJob { kind: "build".into(), key: "a".into(), attempts: 3, error: "refused".into(), next_try_at: 2 };
         assert_eq!(status.failed_jobs, [failed]);
-        let poison = Poison { id: 1, source: "amqp".into(), reason: "no JSON".into(), received_at: 0 };
+        let (source, reason, payload) = ("amqp".into(), "no JSON".into(), "{{".into());
+        let poison = Poison { id: 1, source, reason, received_at: 0, payload };
         assert_eq!((status.poison, status.last_poison), (1, vec![poison]));
         let builds =
             BuildStatus { instance: "k".into(), complete: 2, not_imported: 1, deleted: 1, oldest_check: Some(6) };
