@@ -81,6 +81,25 @@ Exit status:
   2    wrong usage or configuration, also for one PATH among several (the others are imported)
   130  stopped by a signal; the same command continues";
 
+/// Examples of `listen`.
+const LISTEN_EXAMPLES: &str = "\
+Examples:
+  With [[koji]], [[messages]], [[repository]] and [hooks] of /etc/darkserver/indexer.toml:
+    darkserver-import listen
+
+  For a try, with another file and readable logs of each message:
+    RUST_LOG=darkserver_import=debug darkserver-import listen --config ./indexer.toml --listen 127.0.0.1:9003
+
+  Is it ready? What waits, and what failed?
+    curl --fail http://127.0.0.1:8003/readyz
+    darkserver-import status
+
+It logs to standard error and prints nothing else: --quiet and --json change nothing. RUST_LOG and
+--log-format choose what is logged, and how.
+
+Exit status: 0 stopped by a signal; 1 the address cannot be listened on; 2 wrong usage or
+configuration; 130 stopped by a second signal, at once.";
+
 /// Fills the index of darkserver, which maps build-ids to packages.
 ///
 /// Reads the headers of RPM files, and their payloads only where headers leave files open. Archives of other formats
@@ -139,7 +158,7 @@ pub(crate) struct Common {
         default_value = "/etc/darkserver"
     )]
     pub(crate) etc: PathBuf,
-    /// Seconds to retry while the database is unavailable, does not answer or is locked
+    /// Seconds to retry while the database (with `push`: the indexer) is unavailable, does not answer or is locked
     #[arg(long, global = true, help_heading = COMMON, value_name = "SECONDS", default_value_t = 300)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) wait: u64,
@@ -162,6 +181,7 @@ pub(crate) enum Command {
     /// Index the builds of a Koji: single ones, or all of them by the time when they completed
     Koji(Box<KojiArgs>),
     /// Run the service: messages, hooks, the reconciler of Koji and refreshes of repositories, until a signal
+    #[command(after_help = LISTEN_EXAMPLES)]
     Listen(ListenArgs),
     /// Upload RPM files to an indexer that runs `listen`, for build machines that no Koji knows
     Push(PushArgs),

@@ -44,23 +44,26 @@ pub(crate) struct KojiArgs {
     pub(crate) command: KojiCommand,
 }
 
+/// Heading of the options of both commands.
+const INSTANCE: &str = "Options of an instance";
+
 /// Options that name an instance, and say how it is read.
 #[derive(Args)]
 pub(crate) struct InstanceArgs {
     /// URL of the hub's XML-RPC interface
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = INSTANCE, value_name = "URL")]
     pub(crate) hub: Option<String>,
     /// URL of the directory with packages/ and vol/
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = INSTANCE, value_name = "URL")]
     pub(crate) topurl: Option<String>,
     /// Name of the instance [default: the first of the configuration file]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = INSTANCE, value_name = "NAME")]
     pub(crate) instance: Option<String>,
     /// Where headers come from [default: topurl, or as configured]
-    #[arg(long, global = true, value_name = "FROM")]
+    #[arg(long, global = true, help_heading = INSTANCE, value_name = "FROM")]
     pub(crate) headers: Option<HeadersOption>,
     /// Number of headers to read in parallel
-    #[arg(short, long, global = true, value_name = "N", default_value_t = JOBS as u16)]
+    #[arg(short, long, global = true, help_heading = INSTANCE, value_name = "N", default_value_t = JOBS as u16)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) jobs: u16,
 }

@@ -20,6 +20,8 @@ Examples:
 
 The same command again is harmless: a package that is there already is not changed.
 
+It opens no database: --wait is the time in which each file is sent again while the indexer is away.
+
 Exit status: 0 every package is in the index; 1 a file was broken or refused (the others are in
 the index); 2 wrong usage, a wrong token or a wrong store.";
 
