@@ -312,6 +312,7 @@ mod tests {
         metrics.set_hub_requests("primary", 3, 1);
         metrics.count_packages("koji/primary", 2);
         metrics.count_round("checks", RoundResult::Done);
+        metrics.count_panic("job");
         let families = metrics.registry.gather();
         assert_eq!(families.len(), docs.matches("| `indexer_").count(), "as many families as rows");
         for family in families {
