@@ -80,6 +80,25 @@ pub(crate) struct ArchiveWork {
     pub(crate) source: String,
 }
 
+/// What the work of a job needs: if it does not answer, the jobs that need something else go on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// The Koji instance with this name.
+    Koji(String),
+    /// The store with this name.
+    Store(String),
+}
+
+impl Need {
+    /// Returns how the keys of the jobs begin that need this.
+    pub(crate) fn key_prefixes(&self) -> Vec<String> {
+        match self {
+            Self::Koji(name) => vec![format!("build {name} "), format!("deleted build {name} ")],
+            Self::Store(name) => vec![format!("archive {name}/")],
+        }
+    }
+}
+
 impl Work {
     /// Returns the kind of the job.
     pub(crate) fn kind(&self) -> &'static str {
@@ -163,6 +182,12 @@ mod tests {
         ] {
             assert_eq!(work.key(), key);
             assert_eq!(work.payload(), payload);
+            let need = match &work {
+                Work::Build(work) => Need::Koji(work.instance.clone()),
+                Work::Archive(work) => Need::Store(work.store.clone()),
+            };
+            let prefixes = need.key_prefixes();
+            assert_eq!(prefixes.iter().filter(|prefix| key.starts_with(prefix.as_str())).count(), 1, "{key}");
             assert_eq!(Work::parse(work.kind(), payload), Ok(work));
         }
     }

@@ -8,7 +8,7 @@ use compat_tests::static_server::{Fault, StaticServer};
 use compat_tests::{scale, wait_until, wait_within};
 use serde_json::Value;
 
-use crate::support::{add_store, archive_job, archives, copies, enqueue, jobs, shared_database};
+use crate::support::{add_store, add_store_named, archive_job, archives, copies, enqueue, jobs, shared_database};
 
 #[test]
 fn two_services_share_jobs_and_none_runs_twice() {
@@ -33,6 +33,30 @@ fn two_services_share_jobs_and_none_runs_twice() {
         let starts = reads.iter().filter(|sent| sent.range.as_deref().is_none_or(|range| range.starts_with("0-")));
         assert_eq!(starts.count(), 1, "{reads:#?}");
     }
+}
+
+#[test]
+fn a_store_that_does_not_answer_hinders_no_other_store() {
+    let count = 400;
+    let files = copies(count);
+    let (hanging, server) = (StaticServer::start(files.path()), StaticServer::start(files.path()));
+    let index = Sqlite::empty();
+    let service = RunningIndexer::start(&index.url(), "");
+    add_store(&index.url(), &hanging.url());
+    add_store_named(&index.url(), "other", &server.url());
+    hanging.set(".rpm", Fault::StallsAfter(10));
+    enqueue(&index.url(), &(0..count).map(|at| archive_job(&format!("{at}.rpm"))).collect::<Vec<_>>());
+    wait_until("claims", || jobs(&index.url()).2 > 0);
+    let job = sql::NewJob {
+        key: "archive other/0.rpm".into(),
+        payload: r#"{"store":"other","path":"0.rpm","source":"test"}"#.into(),
+        ..archive_job("0.rpm")
+    };
+    enqueue(&index.url(), &[job]);
+    wait_within(Duration::from_secs(20), "the archive of the other store", || archives(&service, "done") == 1.0);
+    let (_, _, running, _) = jobs(&index.url());
+    assert!((1..200).contains(&running), "{running} jobs of the store that does not answer are claimed");
+    hanging.repair();
 }
 
 #[test]

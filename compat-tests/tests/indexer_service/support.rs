@@ -52,8 +52,13 @@ pub(crate) fn copies(count: usize) -> TempDir {
 
 /// Adds the store `site` at a URL.
 pub(crate) fn add_store(database: &str, url: &str) {
+    add_store_named(database, "site", url);
+}
+
+/// Adds a store at a URL.
+pub(crate) fn add_store_named(database: &str, name: &str, url: &str) {
     let store = NewStore {
-        name: "site".into(),
+        name: name.into(),
         tier: Tier::Mirror,
         base_url: Some(url.to_owned()),
         root: None,

@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sql::Job;
@@ -20,7 +19,7 @@ use super::metrics::JobResult;
 use super::policy::{Failures, TryEnd, Verdict};
 use crate::feeders::hook::{ArchiveImporter, ArchiveOutcome};
 use crate::feeders::koji::importer::{BuildOutcome, BuildRequest, MAX_BUILDS};
-use crate::jobs::{ArchiveWork, BuildName, BuildWork, Work};
+use crate::jobs::{ArchiveWork, BuildName, BuildWork, Need, Work};
 use crate::koji::build::BuildRef;
 
 /// Time between two looks for due jobs: other indexers write some, and others become due.
@@ -29,22 +28,27 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum number of jobs that are claimed at once.
 const MAX_CLAIM: usize = MAX_BUILDS;
-/// Maximum number of jobs that this process has claimed. Those that wait for a slow hub do not hinder others.
-const MAX_CLAIMED: usize = 4 * MAX_CLAIM;
+/// Number of jobs that need the same instance or store and are claimed by this process: then no more are claimed. Those
+/// that wait for a hub or store that does not answer do not hinder others.
+const MAX_CLAIMED: usize = 2 * MAX_CLAIM;
 /// Maximum number of imports at once from one instance.
 const MAX_IMPORTS: usize = 2;
-/// Maximum number of archives that are imported at once.
-const MAX_ARCHIVES: usize = 4;
+/// Maximum number of archives that are imported at once, of all stores and of one. Some stores that do not answer leave
+/// room for others.
+const MAX_ARCHIVES: usize = 16;
+const MAX_ARCHIVES_OF_STORE: usize = 4;
 
 struct Worker {
     service: Arc<Service>,
     archives: ArchiveImporter,
     failures: Mutex<Failures>,
-    /// Number of jobs that this process has claimed.
-    claimed: Arc<AtomicUsize>,
+    /// Number of jobs that this process has claimed, by what they need.
+    claimed: Arc<Claims>,
     /// Permits to import from each configured instance.
     imports: HashMap<String, Semaphore>,
     archive_permits: Semaphore,
+    /// Permits to import from each store.
+    store_permits: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 /// Claims and runs jobs until the service stops, then waits for those that run.
@@ -60,6 +64,7 @@ pub(super) async fn run(service: Arc<Service>) {
         claimed: Arc::default(),
         imports: service.settings.koji.iter().map(|instance| permits(&instance.name)).collect(),
         archive_permits: Semaphore::new(MAX_ARCHIVES),
+        store_permits: Mutex::default(),
         service,
     });
     let mut batches = JoinSet::new();
@@ -67,18 +72,12 @@ pub(super) async fn run(service: Arc<Service>) {
         while let Some(ended) = batches.try_join_next() {
             worker.report_panic(ended);
         }
-        let room = MAX_CLAIMED.saturating_sub(worker.claimed.load(Ordering::Acquire));
-        if room == 0 {
-            tokio::select! {
-                () = worker.service.stop.wait() => break,
-                ended = batches.join_next() => ended.into_iter().for_each(|ended| worker.report_panic(ended)),
-            }
-            continue;
-        }
+        let full = worker.claimed.full();
+        let index = &worker.service.index;
         let claimed = tokio::select! {
             // What may have been claimed is given back at the end.
             () = worker.service.stop.wait() => break,
-            claimed = worker.service.index.claim_jobs(&worker.service.holder, room.min(MAX_CLAIM), TTL) => claimed,
+            claimed = index.claim_jobs(&worker.service.holder, MAX_CLAIM, TTL, &full) => claimed,
         };
         let pause = match claimed {
             Ok(jobs) if jobs.is_empty() => POLL_INTERVAL,
@@ -95,6 +94,8 @@ pub(super) async fn run(service: Arc<Service>) {
             () = worker.service.stop.wait() => break,
             () = worker.service.new_jobs.notified() => {}
             () = sleep(pause) => {}
+            // There may be room again.
+            ended = batches.join_next(), if !full.is_empty() => ended.into_iter().for_each(|ended| worker.report_panic(ended)),
         }
     }
     while let Some(ended) = batches.join_next().await {
@@ -102,22 +103,46 @@ pub(super) async fn run(service: Arc<Service>) {
     }
 }
 
-/// Jobs of this process's number of claimed ones. They are subtracted when it is dropped, also by a panic.
+/// Numbers of claimed jobs, by what they need.
+#[derive(Default)]
+struct Claims(Mutex<BTreeMap<Need, usize>>);
+
+impl Claims {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Need, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how the keys of jobs begin of which no more are claimed.
+    fn full(&self) -> Vec<String> {
+        let claims = self.lock();
+        let full = claims.iter().filter(|(_, count)| **count >= MAX_CLAIMED);
+        full.flat_map(|(need, _)| need.key_prefixes()).collect()
+    }
+}
+
+/// Claimed jobs that need the same. They are subtracted when it is dropped, also by a panic.
 struct Claimed {
-    total: Arc<AtomicUsize>,
+    claims: Arc<Claims>,
+    need: Need,
     count: usize,
 }
 
 impl Claimed {
-    fn new(total: &Arc<AtomicUsize>, count: usize) -> Self {
-        total.fetch_add(count, Ordering::AcqRel);
-        Self { total: Arc::clone(total), count }
+    fn new(claims: &Arc<Claims>, need: Need, count: usize) -> Self {
+        *claims.lock().entry(need.clone()).or_default() += count;
+        Self { claims: Arc::clone(claims), need, count }
     }
 }
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.count, Ordering::AcqRel);
+        let mut claims = self.claims.lock();
+        let left = claims.get(&self.need).copied().unwrap_or_default().saturating_sub(self.count);
+        if left == 0 {
+            claims.remove(&self.need);
+        } else {
+            claims.insert(self.need.clone(), left);
+        }
     }
 }
 
@@ -136,14 +161,16 @@ impl Worker {
             match Work::parse(&job.kind, &job.payload) {
                 Ok(Work::Build(work)) => builds.entry(work.instance.clone()).or_default().push((job, work)),
                 Ok(Work::Archive(work)) => {
-                    let (worker, claimed) = (Arc::clone(self), Claimed::new(&self.claimed, 1));
+                    let (worker, claimed) =
+                        (Arc::clone(self), Claimed::new(&self.claimed, Need::Store(work.store.clone()), 1));
                     batches.spawn(async move { worker.run_archive(job, work, claimed).await });
                 }
                 Err(reason) => self.record_poison(&job, &reason).await,
             }
         }
         for (instance, jobs) in builds {
-            let (worker, claimed) = (Arc::clone(self), Claimed::new(&self.claimed, jobs.len()));
+            let claimed = Claimed::new(&self.claimed, Need::Koji(instance.clone()), jobs.len());
+            let worker = Arc::clone(self);
             batches.spawn(async move { worker.run_builds(&instance, jobs, claimed).await });
         }
     }
@@ -200,6 +227,13 @@ impl Worker {
 
     /// Imports an archive; `None` if the service stopped before.
     async fn import_archive(&self, work: &ArchiveWork) -> Option<TryEnd> {
+        let of_store = {
+            let mut stores = self.store_permits.lock().unwrap_or_else(PoisonError::into_inner);
+            let permits = stores.entry(work.store.clone());
+            Arc::clone(permits.or_insert_with(|| Arc::new(Semaphore::new(MAX_ARCHIVES_OF_STORE))))
+        };
+        // First that of the store: a store that does not answer takes no other ones.
+        let _of_store = of_store.acquire().await.ok()?;
         let _permit = self.archive_permits.acquire().await.ok()?;
         if self.service.stop.is_set() {
             return None;
@@ -319,17 +353,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_panics_gives_its_count_of_claims_back() {
-        let total = Arc::default();
-        let (kept, lost) = (Claimed::new(&total, 2), Claimed::new(&total, 3));
-        assert_eq!(total.load(Ordering::Acquire), 5);
+        let claims: Arc<Claims> = Arc::default();
+        let claimed = |name: &str, count| Claimed::new(&claims, Need::Koji(name.into()), count);
+        let (kept, lost, other) = (claimed("a", 2), claimed("a", MAX_CLAIMED - 2), claimed("b", MAX_CLAIMED - 1));
+        assert_eq!(claims.full(), ["build a ", "deleted build a "]);
         let ended = tokio::spawn(async move {
             let _claimed = lost;
             panic!("on purpose");
         });
         assert!(ended.await.unwrap_err().is_panic());
-        assert_eq!(total.load(Ordering::Acquire), 2);
-        drop(kept);
-        assert_eq!(total.load(Ordering::Acquire), 0);
+        assert!(claims.full().is_empty());
+        assert_eq!(claims.lock().values().copied().collect::<Vec<_>>(), [2, MAX_CLAIMED - 1]);
+        drop((kept, other));
+        assert!(claims.lock().is_empty());
     }
 
     #[test]

@@ -102,12 +102,12 @@ impl Index {
     }
 
     /// Claims up to `limit` jobs for `ttl`: those that are due, and that no one has claimed or whose claim has expired,
-    /// in the order in which they became due. `holder` names the process, and the claims of its workers are one
+    /// in the order in which they became due. Those whose keys begin with one of `except` are left out. `holder` names the process, and the claims of its workers are one
     /// another's: `ttl` is longer than the time in which a worker renews its claims.
     ///
     /// # Errors
     /// If the database refuses.
-    pub async fn claim_jobs(&self, holder: &str, limit: usize, ttl: Duration) -> Result<Vec<Job>> {
+    pub async fn claim_jobs(&self, holder: &str, limit: usize, ttl: Duration, except: &[String]) -> Result<Vec<Job>> {
         check_length(&truncate(holder), "holder of a job", 255, holder.len())?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.retry_transaction("claiming jobs", || async {
@@ -117,6 +117,10 @@ impl Index {
                     "select id, kind, `key`, payload, attempts, requests, queued_at from jobs where next_try_at <= ",
                 );
                 query.push(Backend::NOW).push(UNCLAIMED[0]).push(Backend::NOW).push(UNCLAIMED[1]);
+                for prefix in except {
+                    let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
+                    query.push(" and substr(`key`, 1, ").push_bind(length).push(") <> ").push_bind(prefix.as_str());
+                }
                 query.push(" order by next_try_at, id limit ").push_bind(limit).push(Backend::FOR_UPDATE);
                 query.build_query_as().fetch_all(&mut **connection).await?
             });

@@ -14,7 +14,7 @@ fn job(key: &str) -> NewJob {
 }
 
 async fn claim(index: &Index, holder: &str) -> Vec<Job> {
-    index.claim_jobs(holder, 10, MINUTE).await.unwrap()
+    index.claim_jobs(holder, 10, MINUTE, &[]).await.unwrap()
 }
 
 fn keys(jobs: &[Job]) -> Vec<&str> {
@@ -70,7 +70,7 @@ fn two_holders_at_once_claim_each_job_once() {
             let index = fresh.open(Access::ReadWrite);
             let mut done = Vec::new();
             loop {
-                let jobs = index.claim_jobs(holder, 7, MINUTE).await.unwrap();
+                let jobs = index.claim_jobs(holder, 7, MINUTE, &[]).await.unwrap();
                 if jobs.is_empty() {
                     return done;
                 }
@@ -88,11 +88,23 @@ fn two_holders_at_once_claim_each_job_once() {
 }
 
 #[test]
+fn jobs_whose_keys_begin_so_are_left_out_of_a_claim() {
+    on_both(async |fresh: Fresh| {
+        let index = fresh.index().await;
+        index.enqueue(&["build ä 1", "build ä 2", "build äb 1", "build b 1", "archive ä/x"].map(job)).await.unwrap();
+        let except = ["build ä ".to_owned(), "archive ".to_owned()];
+        let jobs = index.claim_jobs("one", 10, MINUTE, &except).await.unwrap();
+        assert_eq!(keys(&jobs), ["build b 1", "build äb 1"]);
+        assert_eq!(claim(&index, "two").await.len(), 3);
+    });
+}
+
+#[test]
 fn an_expired_claim_is_taken_over() {
     on_both(async |fresh: Fresh| {
         let index = fresh.index().await;
         index.enqueue(&[job("a"), job("b")]).await.unwrap();
-        let jobs = index.claim_jobs("dead", 10, Duration::from_secs(1)).await.unwrap();
+        let jobs = index.claim_jobs("dead", 10, Duration::from_secs(1), &[]).await.unwrap();
         assert_eq!(jobs.len(), 2);
         // One of them is renewed.
         assert_eq!(index.renew_jobs("dead", &[jobs[1].id], MINUTE).await.unwrap(), 1);
@@ -306,7 +318,7 @@ fn values_that_do_not_fit_are_refused() {
         let error = index.enqueue(&[job("a"), job(&long)]).await.unwrap_err().to_string();
         assert!(error.contains("key of a job"), "{error}");
         assert!(rows(&fresh).await.is_empty());
-        index.claim_jobs(&long, 1, MINUTE).await.unwrap_err();
+        index.claim_jobs(&long, 1, MINUTE, &[]).await.unwrap_err();
         index.acquire_lease(&long, "one", MINUTE).await.unwrap_err();
         index.set_cursor(&long, "1").await.unwrap_err();
     });

@@ -56,12 +56,12 @@ fn jobs_are_due_wait_or_run() {
 
         // The claim of the oldest; one that expired; a job that waits after a failure.
         fresh.execute("update jobs set next_try_at = next_try_at - 10 where `key` = 'b'").await;
-        let claimed = index.claim_jobs("one", 1, MINUTE).await.unwrap();
+        let claimed = index.claim_jobs("one", 1, MINUTE, &[]).await.unwrap();
         assert_eq!(claimed[0].key, "b");
         let (due, waiting, running, oldest) = counts().await;
         assert_eq!((due, waiting, running), (2, 1, 1));
         assert!(oldest.is_some_and(|age| age < 60), "{oldest:?}, not that of one that runs");
-        let failed = index.claim_jobs("two", 1, MINUTE).await.unwrap();
+        let failed = index.claim_jobs("two", 1, MINUTE, &[]).await.unwrap();
         index.retry_job("two", &failed[0], MINUTE, "refused").await.unwrap();
         assert_eq!(counts().await, (1, 2, 1, counts().await.3));
         fresh.execute("update jobs set queued_at = queued_at - 500 where last_error is not null").await;
@@ -72,7 +72,7 @@ fn jobs_are_due_wait_or_run() {
         assert_eq!((due, waiting, running), (2, 2, 0));
         assert!(oldest.is_some_and(|age| (1000..1060).contains(&age)), "{oldest:?}");
 
-        let rest = index.claim_jobs("three", 10, MINUTE).await.unwrap();
+        let rest = index.claim_jobs("three", 10, MINUTE, &[]).await.unwrap();
         index.poison_job("three", &rest[0], "broken").await.unwrap();
         index.finish_jobs("three", &rest[1..]).await.unwrap();
         assert_eq!(counts().await, (0, 2, 0, None));
@@ -86,8 +86,8 @@ fn those_who_claimed_jobs_are_named_once() {
         let index = fresh.index().await;
         let jobs: Vec<NewJob> = ["a", "b", "c", "d"].map(|key| job(key, Duration::ZERO)).into();
         index.enqueue(&jobs).await.unwrap();
-        let two = index.claim_jobs("two", 2, MINUTE).await.unwrap();
-        index.claim_jobs("one", 1, Duration::ZERO).await.unwrap();
+        let two = index.claim_jobs("two", 2, MINUTE, &[]).await.unwrap();
+        index.claim_jobs("one", 1, Duration::ZERO, &[]).await.unwrap();
         assert_eq!(index.job_holders().await.unwrap(), ["one", "two"], "also one whose claim expired");
         index.finish_jobs("two", &two[..1]).await.unwrap();
         index.release_jobs("one").await.unwrap();

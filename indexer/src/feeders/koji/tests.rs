@@ -103,7 +103,7 @@ impl Tested {
 
     /// The builds of all jobs, which are done then.
     async fn take_jobs(&self) -> Vec<i64> {
-        let jobs = self.index.claim_jobs("test", 10_000, Duration::from_secs(60)).await.unwrap();
+        let jobs = self.index.claim_jobs("test", 10_000, Duration::from_secs(60), &[]).await.unwrap();
         let mut builds: Vec<i64> = jobs
             .iter()
             .map(|job| match Work::parse(&job.kind, &job.payload).unwrap() {

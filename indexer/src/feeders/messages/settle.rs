@@ -98,7 +98,7 @@ mod tests {
         ];
         settle(&index, "messages/test", &batch).await.unwrap();
         // The second build waits for more messages about it.
-        let due = index.claim_jobs("test", 10, Duration::from_secs(60)).await.unwrap();
+        let due = index.claim_jobs("test", 10, Duration::from_secs(60), &[]).await.unwrap();
         assert_eq!(due.iter().map(|job| job.key.as_str()).collect::<Vec<_>>(), ["build primary 1"]);
         assert_eq!(index.status().await.unwrap().poison, 1);
     }
@@ -116,7 +116,7 @@ mod tests {
         };
         let batch = [message(Reading::Wanted(Wanted { jobs: Vec::new(), tags: vec![tag] }))];
         settle(&index, "messages/test", &batch).await.unwrap();
-        let due = index.claim_jobs("test", 10, Duration::from_secs(60)).await.unwrap();
+        let due = index.claim_jobs("test", 10, Duration::from_secs(60), &[]).await.unwrap();
         assert_eq!(due.iter().map(|job| job.key.as_str()).collect::<Vec<_>>(), ["build primary 7"]);
     }
 }
