@@ -42,6 +42,7 @@ fn a_store_that_does_not_answer_hinders_no_other_store() {
     let (hanging, server) = (StaticServer::start(files.path()), StaticServer::start(files.path()));
     let index = Sqlite::empty();
     let service = RunningIndexer::start(&index.url(), "");
+    wait_until("readiness", || service.get("/readyz").status == 200);
     add_store(&index.url(), &hanging.url());
     add_store_named(&index.url(), "other", &server.url());
     hanging.set(".rpm", Fault::StallsAfter(10));
