@@ -100,13 +100,15 @@ fn metrics_are_valid_and_scraped_at_once() {
     for (line, value) in [
         ("indexer_jobs{state=\"due\"}", 0.0),
         ("indexer_poison", 1.0),
-        ("indexer_lag_seconds{source=\"jobs\"}", 0.0),
         ("indexer_jobs_total{kind=\"archive\",result=\"retried\"}", 1.0),
         ("indexer_jobs_total{kind=\"other\",result=\"poison\"}", 1.0),
         ("indexer_packages_total{source=\"archive/site\"}", 1.0),
     ] {
         assert_eq!(service.metric(line), value, "{line}:\n{text}");
     }
+    // The job that failed and waits is late.
+    let late = service.metric("indexer_lag_seconds{source=\"jobs\"}");
+    assert!((0.0..60.0).contains(&late), "{late}");
     let mut times: Vec<Duration> = (0..9)
         .map(|_| {
             let began = Instant::now();

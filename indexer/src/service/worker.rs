@@ -95,7 +95,9 @@ pub(super) async fn run(service: Arc<Service>) {
             () = worker.service.new_jobs.notified() => {}
             () = sleep(pause) => {}
             // There may be room again.
-            ended = batches.join_next(), if !full.is_empty() => ended.into_iter().for_each(|ended| worker.report_panic(ended)),
+            ended = batches.join_next(), if !full.is_empty() => {
+                ended.into_iter().for_each(|ended| worker.report_panic(ended));
+            }
         }
     }
     while let Some(ended) = batches.join_next().await {

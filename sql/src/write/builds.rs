@@ -17,8 +17,8 @@ impl Index {
     /// Records what the hub said of builds at `checked_at`, in seconds since 1970, in one transaction. Of several
     /// updates of one build in the list, the last counts.
     ///
-    /// - An older check than the stored one changes nothing. A deleted build stays deleted, unless it completed again later. A stored check in the
-    ///   future is of a clock that was wrong, and counts as older.
+    /// - An older check than the stored one changes nothing. A deleted build stays deleted, unless it completed again
+    ///   later. A stored check in the future is of a clock that was wrong, and counts as older.
     /// - Packages of the build get its volume.
     /// - Signed copies become locations with their key: present ones are seen, absent ones were found gone. Those of
     ///   packages that the index does not have are left out.

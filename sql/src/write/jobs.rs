@@ -102,8 +102,9 @@ impl Index {
     }
 
     /// Claims up to `limit` jobs for `ttl`: those that are due, and that no one has claimed or whose claim has expired,
-    /// in the order in which they became due. Those whose keys begin with one of `except` are left out. `holder` names the process, and the claims of its workers are one
-    /// another's: `ttl` is longer than the time in which a worker renews its claims.
+    /// in the order in which they became due. Those whose keys begin with one of `except` are left out. `holder` names
+    /// the process, and the claims of its workers are one another's: `ttl` is longer than the time in which a worker
+    /// renews its claims.
     ///
     /// # Errors
     /// If the database refuses.
@@ -288,8 +289,9 @@ impl Index {
     }
 }
 
-/// Makes those of one's own jobs due that are still claimed: they were requested again. Where `requests` is the number of
-/// all requests, only delayed ones came, and the job waits for their time. The waiting work is that of the later requests.
+/// Makes those of one's own jobs due that are still claimed: they were requested again. Where `requests` is the number
+/// of all requests, only delayed ones came, and the job waits for their time. The waiting work is that of the later
+/// requests.
 async fn request_again(transaction: &mut Transaction, holder: &str, requests: i64, ids: &[i64]) -> sqlx::Result<()> {
     both!(Transaction, transaction, |connection, Backend| {
         let mut query = QueryBuilder::<Backend>::new("update jobs set queued_at = ");

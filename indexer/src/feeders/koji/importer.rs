@@ -247,8 +247,8 @@ impl BuildImporter {
         Ok(outcomes.collect())
     }
 
-    /// Imports builds that the hub listed at this time, at most [`MAX_BUILDS`], and counts none of the outcomes. Of those
-    /// that were looked at since then, the list tells nothing: the hub is asked again.
+    /// Imports builds that the hub listed at this time, at most [`MAX_BUILDS`], and counts none of the outcomes. Of
+    /// those that were looked at since then, the list tells nothing: the hub is asked again.
     ///
     /// # Errors
     /// If the index or this machine fails.

@@ -170,8 +170,8 @@ async fn compare(importer: &BuildImporter, builds: &[StoredBuild], swept: &mut S
     Ok(())
 }
 
-/// Returns the builds of which the index lacks a wanted RPM: RPMs can be imported into a build after it completed, which
-/// changes nothing of the build itself.
+/// Returns the builds of which the index lacks a wanted RPM: RPMs can be imported into a build after it completed,
+/// which changes nothing of the build itself.
 async fn lacking(
     importer: &BuildImporter,
     builds: &[i64],

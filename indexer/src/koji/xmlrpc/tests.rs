@@ -161,7 +161,10 @@ fn answers_that_are_none_are_named() {
         (b"<methodCall><methodName>x</methodName></methodCall>", "expected an answer of XML-RPC, found"),
         (b"<a></a></a>", "expected a tag to end, found </a>"),
         (b"<methodResponse><!-- x --></methodResponse>", "expected a tag of XML-RPC, found \"!-- x --\""),
-        (b"<!DOCTYPE x [<!ENTITY a \"b\">]><methodResponse></methodResponse>", "expected a tag of XML-RPC, found"),
+        (
+            b"<!DOCTYPE x [<!ENTITY a \"b\">]><methodResponse></methodResponse>",
+            "expected the end of the tag \"!DOCTYPE x [\", found",
+        ),
         (b"<methodResponse a='x'></methodResponse>", "expected a tag of XML-RPC, found"),
         (b"<methodResponse a='</x>'></methodResponse>", "expected the end of the tag \"methodResponse a='\", found"),
     ] {
