@@ -25,7 +25,8 @@ RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' \
 step 'chart'
 VENV=var/chart-venv helm/test/run.sh
 step 'tests'
-cargo test --workspace --locked
+# Many tests wait for servers most of their time: one more at once than two processors have.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-3} cargo test --workspace --locked
 step 'make run'
 make/test-run.sh
 step 'make install'
