@@ -6,6 +6,7 @@ use compat_tests::darkserver::{Sqlite, import_ok};
 use compat_tests::indexer::RunningIndexer;
 use compat_tests::process::free_port;
 use compat_tests::wait_within;
+use serde_json::Value;
 
 use crate::Setup;
 use crate::hub::{Hub, complete};
@@ -33,8 +34,9 @@ fn the_service_accepts_builds_and_refuses_those_of_an_unknown_instance() {
     setup.wait_until_told();
     wait_within(Duration::from_secs(10), "two accepted builds", || accepted() == 2.0);
     wait_within(Duration::from_secs(20), "the jobs in the status", || {
-        let status = import_ok(&sqlite.url(), &["status"]);
-        String::from_utf8_lossy(&status.stdout).contains("jobs of kind build")
+        let status = import_ok(&sqlite.url(), &["status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["jobs"].as_array().is_some_and(|jobs| jobs.iter().any(|job| job["kind"] == "build"))
     });
     hub.kill();
 
