@@ -106,7 +106,7 @@ fn patterns_of_the_configuration_come_before_those_of_the_command_line() {
     import(&[]).counts(&[("found", 1), ("excluded", 1), ("gone", 1)]);
     for (text, expected) in [
         ("exclude = [\"[a\"]\n", "indexer.toml: exclude: expected a glob"),
-        ("exclude = 5\n", "`exclude` and `include` as lists of globs"),
+        ("exclude = 5\n", "expected a sequence in `exclude`"),
     ] {
         fs::write(&file, text).unwrap();
         let output = import(&[]);

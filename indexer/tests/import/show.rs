@@ -63,8 +63,20 @@ async fn the_life_of_a_claimed_package_is_shown() {
         let package = &shown.json["packages"][0];
         assert_eq!(
             keys(package),
-            ["deleted_at", "distro", "files", "memberships", "nvra", "places", "source_rpm", "state", "successors"]
+            [
+                "build",
+                "deleted_at",
+                "distro",
+                "files",
+                "memberships",
+                "nvra",
+                "places",
+                "source_rpm",
+                "state",
+                "successors"
+            ]
         );
+        assert_eq!(package["build"], json!(null), "it comes from no Koji");
         assert_eq!((&package["nvra"], &package["state"]), (&json!("bash-5.2-6.fc44.x86_64"), &json!("claimed")));
         let file = json!({ "path": "/usr/lib/.build-id/x", "kind": "executable", "claimed": true });
         assert_eq!(package["files"], json!([file]));
