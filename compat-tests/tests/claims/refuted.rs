@@ -153,11 +153,10 @@ fn the_kind_that_nobody_claimed_is_decided_without_the_claim() {
     let gateway = index.gateway("");
     let id = server_id();
     assert_eq!(gateway.get(&format!("/buildid/{id}/executable")).status, 404);
-    for number in 0..50 {
+    // Each id once: the second answer to one that the filter let pass wrongly is no false positive.
+    for (number, word) in (0..50).zip(["executable", "debuginfo", "section/.text"].into_iter().cycle()) {
         let id = random_id(number);
-        for word in ["executable", "debuginfo", "section/.text"] {
-            assert_eq!(gateway.get(&format!("/buildid/{id}/{word}")).status, 404);
-        }
+        assert_eq!(gateway.get(&format!("/buildid/{id}/{word}")).status, 404);
     }
     assert!(server.sent().is_empty(), "{:?}", server.sent());
     let passed = gateway.metric("gateway_filter_lookups_total{result=\"maybe\"}");
